@@ -1,0 +1,2 @@
+//! The `bellwether-agent` binary.
+fn main() {}

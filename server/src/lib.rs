@@ -1,0 +1,6 @@
+//! The Bellwether discovery server: the only client of the store. It compiles configuration into
+//! snapshots and streams them to proxies.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod keys;
+pub mod store;
