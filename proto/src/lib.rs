@@ -6,6 +6,8 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod name;
+pub mod plugins;
 mod redact;
 pub mod resource;
+pub mod snapshot;
 pub mod wire;

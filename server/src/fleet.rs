@@ -1,0 +1,94 @@
+//! Owns what the rest of the server may know of a fleet: where its configuration is, and how it does.
+//! Must not know: HTTP, gRPC, or how configuration is compiled.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
+
+use crate::keys::Prefix;
+use crate::store::Store;
+
+/// The fleet that `/apisix/admin` and unnamed nodes mean.
+pub const DEFAULT_FLEET: &str = "default";
+
+/// One fleet, as the Admin API sees it.
+#[derive(Clone, Debug)]
+pub struct Fleet {
+    /// Its name.
+    pub name: String,
+    /// Where its configuration is.
+    pub prefix: Prefix,
+    /// The store that holds it.
+    pub store: Arc<dyn Store>,
+    /// How it does, latest wins.
+    pub status: watch::Receiver<Arc<FleetStatus>>,
+}
+
+/// How a fleet does. `/v1/status` answers a list of these.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FleetStatus {
+    /// The fleet's name.
+    pub fleet: String,
+    /// Where its configuration is in the store.
+    pub prefix: String,
+    /// Store revision of the last change in force; 0 before the first sync.
+    pub revision: u64,
+    /// The store's revision up to which the server knows of every change.
+    pub synced_to: u64,
+    /// The store's own health.
+    pub store: StoreStatus,
+    /// Keys in force, by directory: `routes` 12.
+    pub keys: BTreeMap<String, u64>,
+    /// Resources served, by short type: `Route` 12.
+    pub resources: BTreeMap<String, u64>,
+    /// Keys that are not in force as they stand, in key order.
+    pub problems: Vec<KeyProblem>,
+    /// Keys that are in force but not as their author meant, in key order.
+    pub warnings: Vec<KeyProblem>,
+}
+
+/// The connection to the store.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoreStatus {
+    /// Which store, in hex; empty before the first contact.
+    pub id: String,
+    /// What it does.
+    pub state: StoreState,
+    /// Why, in words, when it is not live.
+    pub reason: String,
+    /// Unix time in milliseconds of the last change of `state`.
+    pub since_ms: u64,
+    /// How often everything was read again since the start.
+    pub resyncs: u64,
+}
+
+/// What the connection to the store does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StoreState {
+    /// Before the first sync.
+    #[default]
+    Connecting,
+    /// Changes arrive as they are made.
+    Live,
+    /// Not reachable; the last configuration is served, and the connection is being sought.
+    Disconnected,
+    /// What the store says contradicts what it said; the last configuration is served until an
+    /// operator decides.
+    Frozen,
+}
+
+/// Something about one key that its author should know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyProblem {
+    /// The whole key.
+    pub key: String,
+    /// What is wrong, for the author of the key.
+    pub reason: String,
+    /// Revision of the value that has it.
+    pub revision: u64,
+    /// Whether an earlier, good value of the key is still served.
+    pub last_good: bool,
+}
