@@ -9,5 +9,7 @@ pub mod name;
 pub mod plugins;
 mod redact;
 pub mod resource;
+pub mod set;
 pub mod snapshot;
+pub mod step;
 pub mod wire;
