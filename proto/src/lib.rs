@@ -8,8 +8,11 @@
 pub mod name;
 pub mod plugins;
 mod redact;
+pub mod rejection;
 pub mod resource;
+pub mod session;
 pub mod set;
 pub mod snapshot;
 pub mod step;
+pub mod subscription;
 pub mod wire;

@@ -58,11 +58,15 @@ impl ResourceSet {
     /// What must be sent to one who holds `self` so that he holds `newer`, in the order of names.
     /// Costs what differs, as long as the sets descend from each other.
     pub fn diff<'a>(&'a self, newer: &'a Self) -> impl Iterator<Item = Difference<'a>> {
-        self.resources.diff(&newer.resources).map(|item| match item {
-            DiffItem::Add(_, resource) => Difference::Upsert(resource),
-            DiffItem::Update { new: (_, resource), .. } => Difference::Upsert(resource),
-            DiffItem::Remove(name, _) => Difference::Removed(name),
-        })
+        self.resources
+            .diff(&newer.resources)
+            .map(|item| match item {
+                DiffItem::Add(_, resource) => Difference::Upsert(resource),
+                DiffItem::Update {
+                    new: (_, resource), ..
+                } => Difference::Upsert(resource),
+                DiffItem::Remove(name, _) => Difference::Removed(name),
+            })
     }
 
     /// Puts a resource in; the one it replaces.

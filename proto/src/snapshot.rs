@@ -174,7 +174,11 @@ struct Draft<'a> {
 impl<'a> Draft<'a> {
     fn new(base: &'a Snapshot, changes: &Changes) -> Result<Self, Vec<Problem>> {
         let mut seen = BTreeSet::new();
-        let ids = changes.upserts.iter().map(Resource::id).chain(&changes.removals);
+        let ids = changes
+            .upserts
+            .iter()
+            .map(Resource::id)
+            .chain(&changes.removals);
         let twice: Vec<_> = ids
             .filter(|id| !seen.insert(*id))
             .map(|id| Problem::Twice { id: id.clone() })
@@ -245,10 +249,18 @@ impl<'a> Draft<'a> {
                 });
             }
         }
-        for id in self.removed.iter().filter(|id| self.referred.contains_key(*id)) {
+        for id in self
+            .removed
+            .iter()
+            .filter(|id| self.referred.contains_key(*id))
+        {
             problems.push(Problem::StillReferredTo { id: id.clone() });
         }
-        if problems.is_empty() { Ok(()) } else { Err(problems) }
+        if problems.is_empty() {
+            Ok(())
+        } else {
+            Err(problems)
+        }
     }
 }
 
@@ -270,11 +282,17 @@ mod tests {
     }
 
     fn put(upserts: Vec<Resource>) -> Changes {
-        Changes { upserts, removals: Vec::new() }
+        Changes {
+            upserts,
+            removals: Vec::new(),
+        }
     }
 
     fn remove(removals: Vec<ResourceId>) -> Changes {
-        Changes { upserts: Vec::new(), removals }
+        Changes {
+            upserts: Vec::new(),
+            removals,
+        }
     }
 
     #[test]
@@ -283,18 +301,26 @@ mod tests {
             .next("1", put(vec![cluster("b", "1"), route("r", "a")]))
             .unwrap_err();
         assert_eq!(problems.len(), 1);
-        assert_eq!(problems[0].to_string(), "Route r refers to Cluster a, which does not exist");
+        assert_eq!(
+            problems[0].to_string(),
+            "Route r refers to Cluster a, which does not exist"
+        );
     }
 
     #[test]
     fn what_is_referred_to_can_be_removed_only_with_what_refers() {
         let base = Snapshot::default()
-            .next("1", put(vec![cluster("a", "1"), route("r", "a"), route("s", "a")]))
+            .next(
+                "1",
+                put(vec![cluster("a", "1"), route("r", "a"), route("s", "a")]),
+            )
             .unwrap();
         let a = id(TypeUrl::CLUSTER, "a");
         let r = id(TypeUrl::ROUTE, "r");
         let s = id(TypeUrl::ROUTE, "s");
-        let refused = base.next("2", remove(vec![a.clone(), r.clone()])).unwrap_err();
+        let refused = base
+            .next("2", remove(vec![a.clone(), r.clone()]))
+            .unwrap_err();
         assert_eq!(refused, [Problem::StillReferredTo { id: a.clone() }]);
         let gone = base.next("2", remove(vec![a.clone(), r, s])).unwrap();
         assert!(gone.published(&TypeUrl::ROUTE).unwrap().set().is_empty());
@@ -311,8 +337,11 @@ mod tests {
         let base = Snapshot::default()
             .next("1", put(vec![cluster("a", "1"), route("r", "a")]))
             .unwrap();
-        let next = base.next("2", put(vec![cluster("a", "1"), route("s", "a")])).unwrap();
-        let same = |t: &TypeUrl| Arc::ptr_eq(base.published(t).unwrap(), next.published(t).unwrap());
+        let next = base
+            .next("2", put(vec![cluster("a", "1"), route("s", "a")]))
+            .unwrap();
+        let same =
+            |t: &TypeUrl| Arc::ptr_eq(base.published(t).unwrap(), next.published(t).unwrap());
         assert!(same(&TypeUrl::CLUSTER));
         assert!(!same(&TypeUrl::ROUTE));
         assert_eq!(&**next.published(&TypeUrl::CLUSTER).unwrap().label(), "1");
@@ -320,7 +349,8 @@ mod tests {
 
     #[test]
     fn a_resource_changed_twice_is_refused() {
-        let refused = Snapshot::default().next("1", put(vec![cluster("a", "1"), cluster("a", "2")]));
+        let refused =
+            Snapshot::default().next("1", put(vec![cluster("a", "1"), cluster("a", "2")]));
         assert!(matches!(refused.unwrap_err()[..], [Problem::Twice { .. }]));
     }
 
@@ -330,7 +360,10 @@ mod tests {
         assert!(at(1, 5).is_behind(&at(1, 6)));
         assert!(!at(1, 6).is_behind(&at(1, 6)));
         assert!(!at(2, 5).is_behind(&at(1, 6)));
-        assert_eq!(Position::parse(&at(0xcafe, 5).to_string()), Some(at(0xcafe, 5)));
+        assert_eq!(
+            Position::parse(&at(0xcafe, 5).to_string()),
+            Some(at(0xcafe, 5))
+        );
         assert_eq!(Position::parse("shop@42x"), None);
     }
 }

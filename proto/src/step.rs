@@ -82,7 +82,8 @@ impl<'a> StepBuilder<'a> {
         let entry = resource.delta_entry();
         self.make_room(entry.len());
         self.body.put_slice(entry);
-        self.offered.push((resource.name().clone(), resource.version()));
+        self.offered
+            .push((resource.name().clone(), resource.version()));
     }
 
     pub(crate) fn remove(&mut self, name: &Name) {
@@ -113,7 +114,11 @@ impl<'a> StepBuilder<'a> {
     fn cut(&mut self) {
         let type_url = self.type_url.as_str().to_owned();
         string::encode(field::TYPE_URL, &type_url, &mut self.body);
-        string::encode(field::SYSTEM_VERSION_INFO, &self.label.to_owned(), &mut self.body);
+        string::encode(
+            field::SYSTEM_VERSION_INFO,
+            &self.label.to_owned(),
+            &mut self.body,
+        );
         self.parts.push(Part {
             payload: self.body.split().freeze(),
             offered: std::mem::take(&mut self.offered).into(),
@@ -123,7 +128,13 @@ impl<'a> StepBuilder<'a> {
 }
 
 impl Step {
-    fn between(type_url: &TypeUrl, label: &str, from: &ResourceSet, to: &ResourceSet, greet: bool) -> Self {
+    fn between(
+        type_url: &TypeUrl,
+        label: &str,
+        from: &ResourceSet,
+        to: &ResourceSet,
+        greet: bool,
+    ) -> Self {
         let mut builder = StepBuilder::new(type_url, label);
         let mut removed_later = Vec::new();
         for difference in from.diff(to) {
@@ -204,7 +215,13 @@ impl Published {
     pub fn first_step(&self) -> Arc<Step> {
         let compute = || {
             let nothing = ResourceSet::default();
-            Arc::new(Step::between(&self.type_url, &self.label, &nothing, &self.set, true))
+            Arc::new(Step::between(
+                &self.type_url,
+                &self.label,
+                &nothing,
+                &self.set,
+                true,
+            ))
         };
         self.first.get_or_init(compute).clone()
     }
@@ -216,8 +233,15 @@ impl Published {
         if from.version() == self.set.version() {
             return Arc::new(Step::default());
         }
-        let compute =
-            || Arc::new(Step::between(&self.type_url, &self.label, from, &self.set, false));
+        let compute = || {
+            Arc::new(Step::between(
+                &self.type_url,
+                &self.label,
+                from,
+                &self.set,
+                false,
+            ))
+        };
         self.recent
             .iter()
             .find(|(version, _)| *version == from.version())
@@ -236,7 +260,11 @@ mod tests {
         let mut set = ResourceSet::default();
         for (name, body) in members {
             let id = ResourceId::new(type_url.clone(), *name);
-            set.insert(Arc::new(Resource::from_encoded(id, body.as_bytes(), Vec::new())));
+            set.insert(Arc::new(Resource::from_encoded(
+                id,
+                body.as_bytes(),
+                Vec::new(),
+            )));
         }
         set
     }
@@ -289,11 +317,22 @@ mod tests {
     fn a_large_step_is_cut() {
         let body = "x".repeat(MAX_RESPONSE_BYTES / 3);
         let names: Vec<String> = (0..10).map(|n| format!("r{n}")).collect();
-        let members: Vec<_> = names.iter().map(|name| (name.as_str(), body.as_str())).collect();
-        let step = Published::new(TypeUrl::ROUTE, set(&TypeUrl::ROUTE, &members), "1".into()).first_step();
+        let members: Vec<_> = names
+            .iter()
+            .map(|name| (name.as_str(), body.as_str()))
+            .collect();
+        let step =
+            Published::new(TypeUrl::ROUTE, set(&TypeUrl::ROUTE, &members), "1".into()).first_step();
         let sizes: Vec<_> = step.parts.iter().map(|part| part.payload.len()).collect();
-        assert!(sizes.iter().all(|size| *size < MAX_RESPONSE_BYTES + 1024), "{sizes:?}");
-        let sent: usize = step.parts.iter().map(|part| decode(part, "n").resources.len()).sum();
+        assert!(
+            sizes.iter().all(|size| *size < MAX_RESPONSE_BYTES + 1024),
+            "{sizes:?}"
+        );
+        let sent: usize = step
+            .parts
+            .iter()
+            .map(|part| decode(part, "n").resources.len())
+            .sum();
         assert_eq!(sent, 10);
     }
 
