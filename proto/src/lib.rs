@@ -14,5 +14,6 @@ pub mod session;
 pub mod set;
 pub mod snapshot;
 pub mod step;
+pub mod subscriber;
 pub mod subscription;
 pub mod wire;

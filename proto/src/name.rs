@@ -59,6 +59,12 @@ impl TypeUrl {
         [Self::ENDPOINTS, Self::CLUSTER, Self::CERTIFICATE].contains(self)
     }
 
+    /// Whether traffic enters here: what nothing else refers to, and what keeps clusters in use.
+    #[must_use]
+    pub fn is_entry(&self) -> bool {
+        *self == Self::ROUTE
+    }
+
     /// Whether a first request that names nothing means "everything" (R48, R49).
     #[must_use]
     pub fn has_legacy_wildcard(&self) -> bool {

@@ -100,6 +100,17 @@ pub struct TypeStatus {
 
 pub use lane::Mark;
 
+/// A node that reconnects subscribes type by type. Until the types through which traffic enters are
+/// among them, or it has had time to name them (R87), we can't know that nothing it has in force needs
+/// what is to be removed.
+#[derive(Clone, Copy, Debug, Default)]
+enum Opening {
+    #[default]
+    New,
+    Until(Instant),
+    Over,
+}
+
 /// The server half of a delta stream.
 #[derive(Debug, Default)]
 pub struct Session {
@@ -108,6 +119,7 @@ pub struct Session {
     /// The newest position the node has seen.
     seen: Option<Position>,
     greeted: bool,
+    opening: Opening,
     nonces: u64,
 }
 
@@ -165,7 +177,15 @@ impl Session {
     /// When [`Session::poll`] must be called again even if nothing happens.
     #[must_use]
     pub fn next_deadline(&self) -> Option<Instant> {
-        self.lanes.iter().filter_map(Lane::patience_ends).min()
+        let opening = match self.opening {
+            Opening::Until(ends) if self.lanes.iter().any(Lane::has_withheld) => Some(ends),
+            Opening::New | Opening::Until(_) | Opening::Over => None,
+        };
+        self.lanes
+            .iter()
+            .filter_map(Lane::patience_ends)
+            .chain(opening)
+            .min()
     }
 
     /// The state of every type, in make-before-break order.
@@ -207,6 +227,16 @@ impl Session {
         }
     }
 
+    fn is_opening(&mut self, now: Instant) -> bool {
+        let entered = self.lanes.iter().any(|lane| lane.type_url().is_entry());
+        self.opening = match self.opening {
+            Opening::New if !entered => Opening::Until(now + ACK_PATIENCE),
+            Opening::Until(ends) if !entered && now < ends => Opening::Until(ends),
+            Opening::New | Opening::Until(_) | Opening::Over => Opening::Over,
+        };
+        matches!(self.opening, Opening::Until(_))
+    }
+
     /// In make-before-break order; a lane waits until everything before it is on the wire (R85), not
     /// until it is acknowledged (R86).
     fn poll_upserts(&mut self, now: Instant, snapshot: &Snapshot, nonce: &str) -> Option<Bytes> {
@@ -224,6 +254,9 @@ impl Session {
     /// Against that order: what refers goes before what is referred to. A node that rejected something
     /// may still use what its last good version refers to, so nothing is taken from it.
     fn poll_removals(&mut self, now: Instant, snapshot: &Snapshot, nonce: &str) -> Option<Bytes> {
+        if self.is_opening(now) {
+            return None;
+        }
         for lane in self.lanes.iter_mut().rev() {
             if let Some(payload) = lane.poll_removals(now, snapshot, nonce) {
                 return Some(payload);

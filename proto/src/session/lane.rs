@@ -5,7 +5,7 @@
 //! exceptions are kept by name. "Holds" advances when a response is answered, not when it is sent (R73);
 //! what an answer rejected is remembered beside it, so that it is not offered again (R24).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -21,6 +21,9 @@ use crate::step::{Part, Published, Step, StepBuilder};
 use crate::subscription::Subscription;
 use crate::wire::discovery::DeltaDiscoveryRequest;
 use crate::wire::google::rpc::Status;
+
+/// Unanswered responses whose answers still count: a node that is a minute late is heard.
+const MAX_LATE: usize = 4;
 
 /// A version of a type's set, as people and as programs know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -67,8 +70,8 @@ pub(super) struct Lane {
     withheld: BTreeSet<Name>,
     rejected: BTreeMap<Name, Rejected>,
     sending: Option<Sending>,
-    /// The last one given up waiting for: its answer may still come.
-    late: Option<Sending>,
+    /// Those given up waiting for, oldest first: their answers may still come.
+    late: VecDeque<Sending>,
     sent: Option<Mark>,
     acked: Option<Mark>,
 }
@@ -86,7 +89,7 @@ impl Lane {
             withheld: BTreeSet::new(),
             rejected: BTreeMap::new(),
             sending: None,
-            late: None,
+            late: VecDeque::new(),
             sent: None,
             acked: None,
         }
@@ -98,6 +101,10 @@ impl Lane {
 
     pub(super) fn name_count(&self) -> usize {
         self.subscription.names().len()
+    }
+
+    pub(super) fn has_withheld(&self) -> bool {
+        !self.withheld.is_empty()
     }
 
     pub(super) fn has_rejected(&self) -> bool {
@@ -173,7 +180,8 @@ impl Lane {
             }
             return Some(event);
         }
-        let late = self.late.take_if(|late| late.nonce == nonce)?;
+        let at = self.late.iter().position(|late| late.nonce == nonce)?;
+        let late = self.late.remove(at)?;
         Some(self.judge(&late, error))
     }
 
@@ -183,7 +191,12 @@ impl Lane {
         let verdicts = error
             .map(|status| verdicts(part, status))
             .unwrap_or_default();
-        for (name, _) in &part.offered {
+        for name in part
+            .offered
+            .iter()
+            .map(|(name, _)| name)
+            .chain(&part.removed)
+        {
             self.rejected.remove(name);
         }
         self.rejected.extend(verdicts.iter().cloned());
@@ -268,7 +281,10 @@ impl Lane {
             .take_if(|sending| sending.over && sending.is_last())
         {
             self.arrive(&unanswered);
-            self.late = Some(unanswered);
+            self.late.push_back(unanswered);
+            if self.late.len() > MAX_LATE {
+                self.late.pop_front();
+            }
         }
     }
 

@@ -95,7 +95,9 @@ impl Holder<'_> {
         {
             words.insert(name.clone(), Word::Absent);
         }
-        for name in self.claims.keys().map(|name| Name::from(name.as_str())) {
+        let claimed = self.claims.keys().map(|name| Name::from(name.as_str()));
+        // What was rejected and is gone since is removed too, so that the node can forget it.
+        for name in claimed.chain(self.rejected.keys().cloned()) {
             if self.subscription.wants(&name) && target.get(&name).is_none() {
                 words.insert(name, Word::Removed);
             }

@@ -333,15 +333,17 @@ fn r24_rejected_content_is_never_sent_again_until_it_changes() {
 }
 
 #[test]
-fn r24_deleting_and_creating_the_same_rejected_content_does_not_send_it_again() {
+fn a_rejection_is_forgotten_with_the_resource() {
     let mut d = following(&[(ROUTE, "a", "1")]);
-    d.publish(&[(ROUTE, "a", "bad")]);
+    d.publish(&[(ROUTE, "a", "bad"), (ROUTE, "b", "bad")]);
     let response = d.hear_one();
     d.say(nack(&response, "no"));
-    d.publish(&[(ROUTE, "a", "")]);
-    d.settle();
-    d.publish(&[(ROUTE, "a", "bad"), (ROUTE, "b", "1")]);
-    assert_eq!(d.settle().iter().flat_map(sent).collect::<Vec<_>>(), ["b"]);
+    d.publish(&[(ROUTE, "a", ""), (ROUTE, "b", "")]);
+    let gone = d.hear_one();
+    assert_eq!(removed(&gone), ["a", "b"]);
+    assert!(!d.session.in_sync(), "not before it is answered");
+    d.say(ack(&gone));
+    assert!(d.session.in_sync());
 }
 
 #[test]
@@ -603,6 +605,22 @@ fn what_an_earlier_stream_rejected_can_be_restated() {
 }
 
 #[test]
+fn a_restated_rejection_of_what_is_gone_is_answered_with_its_removal() {
+    let mut d = Dialogue::new();
+    d.publish(&[(ROUTE, "b", "1")]);
+    let bad = (Version::of(b"bad").to_string(), "no".to_owned());
+    let restated = to_status(&BTreeMap::from([(Name::from("a"), bad)]));
+    d.say(Request {
+        error_detail: Some(restated),
+        ..resume(ROUTE, &["*"], &[("b", "1")])
+    });
+    let response = d.hear_one();
+    assert_eq!(removed(&response), ["a"]);
+    d.say(ack(&response));
+    assert!(d.session.in_sync());
+}
+
+#[test]
 fn r84_clusters_come_before_and_go_after_the_routes_that_use_them() {
     let mut d = following(&[(CLUSTER, "old", "1"), (ROUTE, "r", "->old")]);
     d.publish(&[
@@ -688,6 +706,31 @@ fn a_cluster_that_comes_back_before_it_was_removed_is_not_removed() {
             .all(|r| removed(r).is_empty())
     );
     assert!(d.session.in_sync());
+}
+
+/// It subscribes type by type, and its old routes still use the old cluster.
+#[test]
+fn a_node_that_reconnects_loses_no_cluster_before_its_routes_are_known() {
+    let resumed = || {
+        let mut d = Dialogue::new();
+        d.publish(&[(CLUSTER, "new", "1"), (ROUTE, "r", "->new")]);
+        d.say(resume(CLUSTER, &["*"], &[("old", "1")]));
+        let first = d.hear_one();
+        assert_eq!((sent(&first), removed(&first)), (vec!["new"], vec![]));
+        d.say(ack(&first));
+        d.silence();
+        d
+    };
+    let mut d = resumed();
+    d.say(resume(ROUTE, &["*"], &[("r", "->old")]));
+    let all = d.settle();
+    let said: Vec<_> = all.iter().map(|r| (sent(r), removed(r))).collect();
+    assert_eq!(said, [(vec!["r"], vec![]), (vec![], vec!["old"])]);
+
+    // One that never asks for routes is not made to wait for ever (R87).
+    let mut d = resumed();
+    d.now = d.session.next_deadline().unwrap();
+    assert_eq!(removed(&d.hear_one()), ["old"]);
 }
 
 /// The node keeps the last good route, and with it the cluster that route goes to.
