@@ -6,3 +6,4 @@ pub mod fleet;
 pub mod keys;
 pub mod nodes;
 pub mod store;
+pub mod xds;
