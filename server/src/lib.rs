@@ -2,7 +2,9 @@
 //! snapshots and streams them to proxies.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod admin;
 pub mod fleet;
 pub mod keys;
 pub mod nodes;
+pub mod schema;
 pub mod store;
