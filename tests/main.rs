@@ -1,1 +1,4 @@
-fn main() {}
+//! The integration tests of the whole, one binary. Real servers, real stores, real clients.
+#![allow(clippy::unwrap_used)]
+
+mod sim;

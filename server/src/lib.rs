@@ -9,3 +9,4 @@ pub mod keys;
 pub mod nodes;
 pub mod schema;
 pub mod store;
+pub mod xds;
