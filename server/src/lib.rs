@@ -2,8 +2,11 @@
 //! snapshots and streams them to proxies.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod admin;
+pub mod cli;
 pub mod fleet;
 pub mod keys;
 pub mod nodes;
+pub mod schema;
 pub mod store;
 pub mod xds;

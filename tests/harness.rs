@@ -1,0 +1,11 @@
+//! Owns what the integration tests share: real components, installed once, started and always stopped.
+//! Must not know: what any one test wants to show.
+#![allow(dead_code, unreachable_pub)]
+
+pub mod etcd;
+pub mod install;
+pub mod pki;
+pub mod ports;
+pub mod process;
+#[cfg(test)]
+mod tests;
