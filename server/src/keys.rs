@@ -217,6 +217,23 @@ impl Prefix {
         format!("{}/{item}", self.0)
     }
 
+    /// The key of an item in the 2.x layout, which differs for ssls and protos.
+    #[must_use]
+    pub fn legacy_key(&self, item: &Item) -> String {
+        let directory = match item.kind {
+            Kind::Ssl => "ssl",
+            Kind::Proto => "proto",
+            other => other.directory(),
+        };
+        format!("{}/{directory}/{}", self.0, item.id)
+    }
+
+    /// The key of a consumer's credential.
+    #[must_use]
+    pub fn credential_key(&self, consumer: &str, id: &str) -> String {
+        format!("{}/consumers/{consumer}/credentials/{id}", self.0)
+    }
+
     /// Reads a key. `None` when it is not under this prefix.
     #[must_use]
     pub fn parse(&self, key: &str) -> Option<Key> {

@@ -2,6 +2,7 @@
 //! snapshots and streams them to proxies.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod catalog;
 pub mod fleet;
 pub mod keys;
 pub mod nodes;
