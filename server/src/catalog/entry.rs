@@ -205,6 +205,11 @@ impl Entries {
         self.0.get(item)
     }
 
+    /// Every item, in order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&Item, &Entry)> {
+        self.0.iter()
+    }
+
     /// One item, to change.
     pub(super) fn get_mut(&mut self, item: &Item) -> Option<&mut Entry> {
         self.0.get_mut(item)

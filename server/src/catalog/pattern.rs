@@ -10,7 +10,10 @@ use super::read::Read;
 const PATTERN_BYTES_MAX: usize = 8 << 10;
 
 /// Bytes of memory that one compiled pattern may take: `(a{1000}){1000}` is short and huge.
-const COMPILED_BYTES_MAX: usize = 1 << 20;
+const COMPILED_BYTES_MAX: usize = 4 << 20;
+
+/// Steps of the program of one compiled pattern: one that calls itself is expanded without an end.
+const PROGRAM_STEPS_MAX: usize = 1 << 16;
 
 /// Checks the syntax, in the dialect of the agent (close to PCRE, with look-around).
 pub(super) fn check(pattern: &str, caseless: bool) -> Read<()> {
@@ -22,6 +25,7 @@ pub(super) fn check(pattern: &str, caseless: bool) -> Read<()> {
     match RegexBuilder::new(pattern)
         .case_insensitive(caseless)
         .delegate_size_limit(COMPILED_BYTES_MAX)
+        .max_prog_size(PROGRAM_STEPS_MAX)
         .build()
     {
         Ok(_) => Ok(()),
