@@ -3,6 +3,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod admin;
+pub mod catalog;
 pub mod cli;
 pub mod fleet;
 pub mod keys;
