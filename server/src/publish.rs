@@ -1,11 +1,11 @@
 //! Owns one fleet's way from the store to its snapshots: follows the keys, has the catalog compile
 //! them, and publishes the newest consistent snapshot. Must not know: who receives it.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use bellwether::snapshot::{Changes, Position, Snapshot};
+use bellwether::step::Published;
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
@@ -119,7 +119,10 @@ impl Publisher {
         match self.snapshot.next(position.to_string(), changes) {
             Ok(next) => self.snapshot = next.at(position),
             Err(problems) => {
-                let first = problems.first().map(ToString::to_string).unwrap_or_default();
+                let first = problems
+                    .first()
+                    .map(ToString::to_string)
+                    .unwrap_or_default();
                 error!(
                     fleet = self.status.borrow().fleet,
                     revision = newest.0,
@@ -130,7 +133,8 @@ impl Publisher {
                 return;
             }
         }
-        self.snapshots.send_replace(Some(Arc::new(self.snapshot.clone())));
+        self.snapshots
+            .send_replace(Some(Arc::new(self.snapshot.clone())));
         self.report(newest.0, keys > 0);
         if keys > 0 {
             info!(
@@ -149,40 +153,40 @@ impl Publisher {
         u64::from_str_radix(&self.follower.health.borrow().id, 16).unwrap_or_default()
     }
 
+    /// `changed`: keys did, so what is said of them is looked at again.
     fn report(&self, synced_to: u64, changed: bool) {
-        let store = self.follower.health.borrow().clone();
-        let problems = if changed { self.catalog.problems() } else { self.status.borrow().problems.clone() };
-        let warnings = if changed { self.catalog.warnings() } else { self.status.borrow().warnings.clone() };
-        self.log_new(&problems);
-        let count = |(directory, count): (&str, u64)| (directory.to_owned(), count);
-        let resources: BTreeMap<_, _> = self
-            .snapshot
-            .types()
-            .map(|published| (published.type_url().short().to_owned(), published.set().len() as u64))
-            .collect();
-        let old = self.status.borrow().clone();
-        self.status.send_replace(Arc::new(FleetStatus {
-            fleet: old.fleet.clone(),
-            prefix: old.prefix.clone(),
-            revision: if changed { synced_to } else { old.revision.max(1).min(synced_to) },
-            synced_to,
-            store,
-            keys: self.catalog.counts().into_iter().map(count).collect(),
-            resources,
-            problems,
-            warnings,
-        }));
+        let mut status = FleetStatus::clone(&self.status.borrow());
+        status.synced_to = synced_to;
+        status.store = self.follower.health.borrow().clone();
+        if changed || status.revision == 0 {
+            status.revision = synced_to;
+            status.problems = self.catalog.problems().collect();
+            status.warnings = self.catalog.warnings().collect();
+            let of_kind = |(directory, count): (&str, u64)| (directory.to_owned(), count);
+            status.keys = self.catalog.counts().into_iter().map(of_kind).collect();
+            status.resources = self
+                .snapshot
+                .types()
+                .map(|published| count(published))
+                .collect();
+            self.log_new(&status.problems);
+        }
+        self.status.send_replace(Arc::new(status));
     }
 
-    fn report_health(&self) {
-        let health = self.follower.health.borrow_and_update_clone();
-        self.status.send_modify(|status| Arc::make_mut(status).store = health);
+    fn report_health(&mut self) {
+        let health = self.follower.health.borrow_and_update().clone();
+        self.status
+            .send_modify(|status| Arc::make_mut(status).store = health);
     }
 
     /// A key that has just gone bad is worth a line; one that still is, is not.
     fn log_new(&self, problems: &[KeyProblem]) {
         let known = self.status.borrow().clone();
-        for problem in problems.iter().filter(|problem| !known.problems.contains(problem)) {
+        for problem in problems
+            .iter()
+            .filter(|problem| !known.problems.contains(problem))
+        {
             warn!(
                 fleet = known.fleet,
                 key = problem.key,
@@ -193,4 +197,11 @@ impl Publisher {
             );
         }
     }
+}
+
+fn count(published: &Published) -> (String, u64) {
+    (
+        published.type_url().short().to_owned(),
+        published.set().len() as u64,
+    )
 }
