@@ -1,1 +1,3 @@
-fn main() {}
+//! The integration tests of the whole, as one binary.
+
+mod fuzz;
