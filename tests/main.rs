@@ -1,7 +1,9 @@
 //! The integration tests of the whole, one binary. Real servers, real stores, real clients.
 #![allow(clippy::unwrap_used)]
 
+mod fuzz;
 mod harness;
+mod proxy;
 mod sim;
 mod store;
 mod tidy;
