@@ -27,6 +27,31 @@ impl Changes {
     pub fn is_empty(&self) -> bool {
         self.upserts.is_empty() && self.removals.is_empty()
     }
+
+    /// These changes and then `later` ones, as one: of an id that both name, only the later is left.
+    #[must_use]
+    pub fn then(self, later: Self) -> Self {
+        if self.is_empty() {
+            return later;
+        }
+        let mut last: BTreeMap<ResourceId, Option<Resource>> = BTreeMap::new();
+        for changes in [self, later] {
+            for id in changes.removals {
+                last.insert(id, None);
+            }
+            for resource in changes.upserts {
+                last.insert(resource.id().clone(), Some(resource));
+            }
+        }
+        let mut merged = Self::default();
+        for (id, resource) in last {
+            match resource {
+                Some(resource) => merged.upserts.push(resource),
+                None => merged.removals.push(id),
+            }
+        }
+        merged
+    }
 }
 
 /// How far in the history of which store something is. Only positions in one store can be compared.
@@ -352,6 +377,29 @@ mod tests {
         let refused =
             Snapshot::default().next("1", put(vec![cluster("a", "1"), cluster("a", "2")]));
         assert!(matches!(refused.unwrap_err()[..], [Problem::Twice { .. }]));
+    }
+
+    #[test]
+    fn merged_changes_do_what_they_did_one_after_the_other() {
+        let first = Changes {
+            upserts: vec![cluster("a", "1"), cluster("b", "1")],
+            removals: vec![id(TypeUrl::CLUSTER, "c")],
+        };
+        let later = Changes {
+            upserts: vec![cluster("c", "2"), cluster("b", "2")],
+            removals: vec![id(TypeUrl::CLUSTER, "a")],
+        };
+        let base = Snapshot::default()
+            .next("1", put(vec![cluster("c", "1")]))
+            .unwrap();
+        let stepwise = base
+            .next("2", first.clone())
+            .unwrap()
+            .next("3", later.clone())
+            .unwrap();
+        let at_once = base.next("3", first.then(later)).unwrap();
+        let version = |s: &Snapshot| s.published(&TypeUrl::CLUSTER).unwrap().set().version();
+        assert_eq!(version(&at_once), version(&stepwise));
     }
 
     #[test]

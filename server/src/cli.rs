@@ -36,7 +36,7 @@ use client::Client;
 pub type Env = BTreeMap<String, String>;
 
 /// The variable that holds the API key of the commands that talk to a server.
-const ADMIN_KEY_VARIABLE: &str = "BELLWETHER_ADMIN_KEY";
+pub const ADMIN_KEY_VARIABLE: &str = "BELLWETHER_ADMIN_KEY";
 
 #[derive(Debug, Parser)]
 #[command(

@@ -268,6 +268,18 @@ impl Prefix {
         format!("{}/gen_id", self.0)
     }
 
+    /// The key of an item in the 2.x layout, whether its directory had another name or not.
+    #[must_use]
+    pub fn legacy_key(&self, item: &Item) -> String {
+        self.old_key(item).unwrap_or_else(|| self.key(item))
+    }
+
+    /// The key of a consumer's credential.
+    #[must_use]
+    pub fn credential_key(&self, consumer: &str, id: &str) -> String {
+        format!("{}{id}", self.credentials(consumer))
+    }
+
     /// Reads a key. `None` when it is not under this prefix.
     #[must_use]
     pub fn parse(&self, key: &str) -> Option<Key> {

@@ -25,3 +25,15 @@ pub struct InspectArgs {
     #[command(flatten)]
     pub output: OutputArgs,
 }
+
+/// Reads the prefix and prints what is there. TEMPORARY until the printing lands.
+///
+/// # Errors
+/// The store can't be read.
+pub async fn run(
+    _: &InspectArgs,
+    _: std::sync::Arc<dyn crate::store::Store>,
+    _: &mut super::Io<'_>,
+) -> Result<super::Exit, super::CliError> {
+    Ok(super::Exit::Failed)
+}
