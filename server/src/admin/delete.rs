@@ -26,8 +26,9 @@ pub(crate) async fn delete(call: Call<'_>) -> Result<Response, Problem> {
         };
         let key = found.key.clone();
         let hold = match &entry {
-            Entry::Item(item) if !forced => references::release(call.access, item).await?,
-            Entry::Item(_) | Entry::Credential { .. } => Hold::default(),
+            Entry::Item(item) if forced => references::abandon(call.access, item),
+            Entry::Item(item) => references::release(call.access, item).await?,
+            Entry::Credential { .. } => Hold::default(),
         };
         let mut guards = current.guards();
         guards.extend(hold.guards);

@@ -15,7 +15,7 @@ use super::answer::Problem;
 use super::target::Entry;
 use super::validate;
 use crate::keys::{Item, Key, Kind, reference_mark};
-use crate::store::{Guard, KeyValue, Write};
+use crate::store::{Guard, KeyValue, Revision, Write};
 
 /// What a write needs besides its own key.
 #[derive(Debug, Default)]
@@ -131,16 +131,21 @@ pub(crate) async fn release(access: Access<'_>, item: &Item) -> Result<Hold, Pro
             )));
         }
     }
-    let guard = Guard {
-        key: key.clone(),
-        mod_revision: mark
-            .as_ref()
-            .map_or_else(Default::default, |mark| mark.mod_revision),
-    };
-    Ok(Hold {
-        guards: vec![guard],
-        writes: mark.map(|_| Write::Delete { key }).into_iter().collect(),
-    })
+    let mod_revision = mark.map_or_else(Revision::default, |mark| mark.mod_revision);
+    let mut hold = abandon(access, item);
+    hold.guards.push(Guard { key, mod_revision });
+    Ok(hold)
+}
+
+/// What a delete writes besides, whoever refers to the item: its mark goes with it.
+pub(crate) fn abandon(access: Access<'_>, item: &Item) -> Hold {
+    let mut hold = Hold::default();
+    if !referrers(item.kind).is_empty() {
+        hold.writes.push(Write::Delete {
+            key: reference_mark(&access.fleet.name, item),
+        });
+    }
+    hold
 }
 
 /// The first item of a kind that refers to `item`.
