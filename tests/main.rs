@@ -1,9 +1,10 @@
 //! The integration tests of the whole, one binary. Real servers, real stores, real clients.
 #![allow(clippy::unwrap_used)]
 
+mod admin;
+mod cli;
 mod fuzz;
 mod harness;
-mod proxy;
 mod sim;
 mod store;
 mod tidy;
