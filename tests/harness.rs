@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub)]
 
 pub mod etcd;
+pub mod gate;
 pub mod install;
 pub mod pki;
 pub mod ports;

@@ -119,6 +119,56 @@ fn a_watch_on_a_store_that_moved_freezes() {
     }
 }
 
+/// A store that lost everything and is filled anew grows past the bookmark one day.
+#[test]
+fn growing_older_is_no_proof_of_being_the_same() {
+    let mut machine = synced();
+    machine
+        .on_reading(reading(ONE, 2, &[("a", 2)]))
+        .unwrap_err();
+    let contradiction = machine
+        .on_reading(reading(ONE, 9, &[("a", 7), ("b", 8)]))
+        .unwrap_err();
+    assert_eq!(
+        contradiction.to_string(),
+        "store shares no value with the 2 keys it had"
+    );
+    let batch = machine
+        .on_reading(reading(ONE, 9, &[("a", 3), ("b", 8)]))
+        .unwrap();
+    assert_eq!(show(&batch), "+b@8");
+}
+
+#[test]
+fn after_a_failure_one_key_must_show_that_it_is_the_same_store() {
+    let watch = Ok(Step::Watch(Revision(6)));
+    for (found, revision, wanted) in [
+        (Some(Revision(3)), 9, watch.clone()),
+        (Some(Revision(3)), 5, watch),
+        (Some(Revision(7)), 9, Ok(Step::Read)),
+        (None, 9, Ok(Step::Read)),
+        (
+            Some(Revision(3)),
+            4,
+            Err("store is at revision 4, behind the 5 it had".to_owned()),
+        ),
+    ] {
+        let mut machine = synced();
+        machine.on_error(&StoreError::Unavailable {
+            reason: String::new(),
+        });
+        let Step::Prove(key) = machine.step() else {
+            panic!("{:?}", machine.step());
+        };
+        assert_eq!(key, "a", "the middle one");
+        let outcome = machine.on_proof(&key, found, Revision(revision));
+        let next = outcome
+            .map(|()| machine.step())
+            .map_err(|error| error.to_string());
+        assert_eq!(next, wanted);
+    }
+}
+
 #[test]
 fn it_heals_when_the_contradiction_is_gone() {
     let mut machine = synced();
@@ -267,7 +317,14 @@ fn follow(
     revisions: usize,
     seen: &mut BTreeMap<String, KeyValue>,
 ) {
+    if let Step::Prove(key) = machine.step() {
+        let found = model.state().get(&key).map(|kv| kv.mod_revision);
+        machine
+            .on_proof(&key, found, Revision(model.revision()))
+            .expect("nothing contradicts");
+    }
     let batch = match machine.step() {
+        Step::Prove(key) => panic!("{key} was proven"),
         Step::Read => machine
             .on_reading(model.reading())
             .expect("nothing contradicts"),
