@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bellwether_server::store::embedded::{EmbeddedOptions, EmbeddedStore};
 use bellwether_server::store::{Revision, Store, StoreError, Txn, Write};
 
+use super::mirror::Mirror;
 use super::subject::{CHILD_FOLDER, put};
 
 /// Set for the child process that fills its disk.
@@ -252,6 +253,30 @@ async fn a_format_of_the_future_is_not_touched() {
 
 fn redb_meta() -> redb::TableDefinition<'static, &'static str, u64> {
     redb::TableDefinition::new("meta")
+}
+
+#[tokio::test]
+async fn a_reader_that_falls_behind_the_history_gets_the_difference() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = EmbeddedOptions {
+        history_revisions: 50,
+        ..EmbeddedOptions::default()
+    };
+    let store: Arc<dyn Store> =
+        Arc::new(EmbeddedStore::open(folder.path(), options).await.unwrap());
+    put(&store, "/p/stays", "1").await;
+    put(&store, "/p/a", "first").await;
+    let mut mirror = Mirror::of(Arc::clone(&store)).await;
+    // More than all queues hold: the reader reads nothing meanwhile.
+    for n in 0..400 {
+        put(&store, "/p/a", &n.to_string()).await;
+    }
+    put(&store, "/p/a", "last").await;
+    let told = mirror.until("/p/a", "last").await;
+    assert!(told.len() < 400, "{}", told.len());
+    assert!(told.iter().all(|change| change.starts_with("+/p/a=")));
+    assert_eq!(mirror.follower.health.borrow().resyncs, 1);
+    assert_eq!(mirror.content["/p/stays"], "1");
 }
 
 #[tokio::test]

@@ -5,7 +5,6 @@ mod following;
 mod half_open;
 mod login;
 mod members;
-mod mirror;
 mod tls;
 
 use std::sync::Arc;
@@ -14,10 +13,7 @@ use std::time::Duration;
 use bellwether_server::store::Store;
 use bellwether_server::store::etcd::{EtcdConfig, EtcdStore, Patience};
 
-use self::mirror::Mirror;
-
-/// Far longer than anything takes: a test that waits for so long has failed.
-const PATIENCE: Duration = Duration::from_secs(60);
+use super::mirror::Mirror;
 
 fn store(config: EtcdConfig) -> Arc<dyn Store> {
     Arc::new(EtcdStore::new(config).unwrap())

@@ -169,14 +169,12 @@ impl Driver {
 
     async fn prove(&mut self, key: &str) -> Result<(), End> {
         let store = Arc::clone(&self.store);
-        let (found, revision) = tokio::select! {
+        let (found, _) = tokio::select! {
             () = self.batches.closed() => return Err(End::Reader),
             answer = store.get(key) => answer?,
         };
-        let found = found.map(|kv| kv.mod_revision);
-        self.machine
-            .on_proof(key, found, revision)
-            .map_err(End::Frozen)
+        self.machine.on_proof(key, found.map(|kv| kv.mod_revision));
+        Ok(())
     }
 
     async fn watch(&mut self, from: Revision) -> Result<(), End> {

@@ -1,9 +1,12 @@
 //! Owns the choice among several members: the dead first, the one that dies, all of them gone.
 //! Must not know: logins.
 
+use std::time::Duration;
+
 use bellwether_server::fleet::StoreState;
 use bellwether_server::store::StoreError;
-use bellwether_server::store::etcd::EtcdConfig;
+use bellwether_server::store::etcd::{EtcdConfig, Patience};
+use tokio::net::TcpListener;
 
 use super::{Mirror, at, store};
 use crate::harness::etcd::{Etcd, EtcdOptions};
@@ -32,6 +35,26 @@ async fn a_dead_member_is_passed_over() {
         store(at(etcd.endpoint())).get("/p/a").await.unwrap().1,
         revision
     );
+}
+
+/// The kernel takes the connection, and nobody is behind it.
+#[tokio::test]
+async fn a_member_that_never_answers_is_passed_over() {
+    let etcd = Etcd::start(EtcdOptions::default()).await;
+    let stuck = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let config = EtcdConfig {
+        endpoints: vec![
+            format!("http://{}", stuck.local_addr().unwrap()),
+            etcd.endpoint(),
+        ],
+        patience: Patience {
+            connect: Duration::from_millis(500),
+            request: Duration::from_millis(500),
+            ..Patience::default()
+        },
+        ..EtcdConfig::default()
+    };
+    put(&store(config), "/p/a", "1").await;
 }
 
 /// Two ways to the same cluster, as two members are.

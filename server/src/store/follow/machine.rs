@@ -110,23 +110,11 @@ impl Machine {
         })
     }
 
-    /// The key that was to be looked at was last written at `found`, in a store at `revision`. If it is
-    /// not as it was, it may have been changed or be in another past: reading everything tells.
-    pub(super) fn on_proof(
-        &mut self,
-        key: &str,
-        found: Option<Revision>,
-        revision: Revision,
-    ) -> Result<(), Contradiction> {
-        if revision < self.bookmark {
-            return Err(self.freeze(Contradiction::Backwards {
-                was: self.bookmark,
-                is: revision,
-            }));
-        }
+    /// The key that was to be looked at was last written at `found`. If that is not as it was, it may
+    /// have been changed, or the store is another one: reading everything tells.
+    pub(super) fn on_proof(&mut self, key: &str, found: Option<Revision>) {
         self.must_prove = false;
-        self.must_read = found.is_none() || found.as_ref() != self.index.get(key);
-        Ok(())
+        self.must_read |= found.is_none() || found.as_ref() != self.index.get(key);
     }
 
     /// A watch has begun.

@@ -1,5 +1,5 @@
 //! Owns the reader of a follower: what it was told, and what it therefore has.
-//! Must not know: etcd.
+//! Must not know: which store it is.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,7 +9,8 @@ use bellwether_server::fleet::{StoreState, StoreStatus};
 use bellwether_server::store::follow::{FollowOptions, Follower, follow};
 use bellwether_server::store::{Change, Revision, Store};
 
-use super::PATIENCE;
+/// Far longer than anything takes: a test that waits for so long has failed.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A frozen follower looks often, so that tests need not wait.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
