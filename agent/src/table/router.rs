@@ -65,6 +65,15 @@ impl Router {
         }
     }
 
+    /// Whether nothing at all is filed.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.exact.is_empty()
+            && self.prefix.is_empty()
+            && self.scopes.is_empty()
+            && self.suffix_lengths.is_empty()
+    }
+
     fn insert_one(&mut self, scope: &str, route: &Arc<Route>, pattern: &Arc<Pattern>) {
         let candidate = Candidate {
             route: route.clone(),
