@@ -169,7 +169,7 @@ fn hosts_come_before_paths_by_default() {
             ("a.org", "/e/deep/x", Some("none")),
             ("a.org", "/other", None),
             ("a.org", "/star", Some("any")),
-            ("", "/star", None),
+            ("", "/star", Some("any")),
             ("", "/n", Some("none")),
         ],
     );

@@ -137,7 +137,7 @@ fn host_rank(pattern: Option<&str>, host: &str) -> Option<usize> {
     match pattern {
         None => Some(0),
         Some(pattern) => match pattern.strip_prefix('*') {
-            Some(end) => (!host.is_empty() && host.ends_with(end)).then_some(1 + end.len()),
+            Some(end) => host.ends_with(end).then_some(1 + end.len()),
             None => (pattern == host).then_some(usize::MAX),
         },
     }
