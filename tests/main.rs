@@ -1,1 +1,11 @@
-fn main() {}
+//! The integration tests of the whole, one binary. Real servers, real stores, real clients.
+#![allow(clippy::unwrap_used)]
+
+mod admin;
+mod cli;
+mod fuzz;
+mod harness;
+mod main_job;
+mod sim;
+mod store;
+mod tidy;

@@ -8,6 +8,12 @@
 pub mod name;
 pub mod plugins;
 mod redact;
+pub mod rejection;
 pub mod resource;
+pub mod session;
+pub mod set;
 pub mod snapshot;
+pub mod step;
+pub mod subscriber;
+pub mod subscription;
 pub mod wire;

@@ -45,6 +45,32 @@ impl TypeUrl {
         &self.0
     }
 
+    /// Where the type stands in make-before-break order: what is referred to before what refers (R84).
+    /// Types we do not know come last.
+    #[must_use]
+    pub fn rank(&self) -> usize {
+        let known = Self::NATIVE.iter().position(|known| known == self);
+        known.unwrap_or(Self::NATIVE.len())
+    }
+
+    /// Whether resources of another type may refer to this type's.
+    #[must_use]
+    pub fn is_referred_to(&self) -> bool {
+        [Self::ENDPOINTS, Self::CLUSTER, Self::CERTIFICATE].contains(self)
+    }
+
+    /// Whether traffic enters here: what nothing else refers to, and what keeps clusters in use.
+    #[must_use]
+    pub fn is_entry(&self) -> bool {
+        *self == Self::ROUTE
+    }
+
+    /// Whether a first request that names nothing means "everything" (R48, R49).
+    #[must_use]
+    pub fn has_legacy_wildcard(&self) -> bool {
+        Self::NATIVE.contains(self)
+    }
+
     /// The last part, for people: `Route`.
     #[must_use]
     pub fn short(&self) -> &str {

@@ -133,6 +133,15 @@ impl Resource {
     }
 }
 
+/// Two are equal when a node that has one needs not be sent the other.
+impl PartialEq for Resource {
+    fn eq(&self, other: &Self) -> bool {
+        self.version == other.version && self.id == other.id
+    }
+}
+
+impl Eq for Resource {}
+
 #[cfg(test)]
 mod tests {
     use super::*;

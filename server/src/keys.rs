@@ -74,6 +74,25 @@ impl Kind {
         }
     }
 
+    /// The directory in the 2.x layout, where it had another name.
+    #[must_use]
+    pub fn old_directory(self) -> Option<&'static str> {
+        match self {
+            Self::Ssl => Some("ssl"),
+            Self::Proto => Some("proto"),
+            Self::Route
+            | Self::Service
+            | Self::Upstream
+            | Self::Consumer
+            | Self::ConsumerGroup
+            | Self::PluginConfig
+            | Self::GlobalRule
+            | Self::PluginMetadata
+            | Self::StreamRoute
+            | Self::Secret => None,
+        }
+    }
+
     /// What one of them is called in messages: `route`, `plugin config`.
     #[must_use]
     pub fn singular(self) -> &'static str {
@@ -142,6 +161,13 @@ impl fmt::Display for Item {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.kind.directory(), self.id)
     }
+}
+
+/// A key of our own that is written whenever something starts to refer to an item. Who deletes the item
+/// guards it, so that a reference made in the meantime is not missed.
+#[must_use]
+pub fn reference_mark(fleet: &str, item: &Item) -> String {
+    format!("{OWN_PREFIX}{fleet}/references/{item}")
 }
 
 /// What a key under a fleet's prefix is.
@@ -215,6 +241,43 @@ impl Prefix {
     #[must_use]
     pub fn key(&self, item: &Item) -> String {
         format!("{}/{item}", self.0)
+    }
+
+    /// The key of an item in the 2.x layout, where its directory had another name.
+    #[must_use]
+    pub fn old_key(&self, item: &Item) -> Option<String> {
+        let directory = item.kind.old_directory()?;
+        Some(format!("{}/{directory}/{}", self.0, item.id))
+    }
+
+    /// What the keys of a consumer's credentials start with.
+    #[must_use]
+    pub fn credentials(&self, consumer: &str) -> String {
+        format!("{}/consumers/{consumer}/credentials/", self.0)
+    }
+
+    /// What the keys of a directory, in either spelling, start with.
+    #[must_use]
+    pub fn directory(&self, directory: &str) -> String {
+        format!("{}/{directory}/", self.0)
+    }
+
+    /// A key that is written only to learn a revision nobody else has; ids are minted from it.
+    #[must_use]
+    pub fn scratch(&self) -> String {
+        format!("{}/gen_id", self.0)
+    }
+
+    /// The key of an item in the 2.x layout, whether its directory had another name or not.
+    #[must_use]
+    pub fn legacy_key(&self, item: &Item) -> String {
+        self.old_key(item).unwrap_or_else(|| self.key(item))
+    }
+
+    /// The key of a consumer's credential.
+    #[must_use]
+    pub fn credential_key(&self, consumer: &str, id: &str) -> String {
+        format!("{}{id}", self.credentials(consumer))
     }
 
     /// Reads a key. `None` when it is not under this prefix.
@@ -293,6 +356,19 @@ mod tests {
             assert_eq!(read(ignored), Key::Ignored, "{ignored}");
         }
         assert_eq!(prefix.parse("/apisix2/routes/1"), None);
+        for kind in Kind::ALL {
+            let id = if kind == Kind::Secret { "vault/1" } else { "1" };
+            let one = Item::new(kind, id);
+            for key in [prefix.key(&one), prefix.legacy_key(&one)] {
+                assert_eq!(prefix.parse(&key), Some(Key::Item(one.clone())), "{key}");
+            }
+        }
+        let credential = Key::Credential {
+            consumer: "jack".into(),
+            id: "c1".into(),
+        };
+        let key = prefix.credential_key("jack", "c1");
+        assert_eq!(prefix.parse(&key), Some(credential));
     }
 
     #[test]

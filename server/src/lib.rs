@@ -2,7 +2,15 @@
 //! snapshots and streams them to proxies.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod admin;
+pub mod app;
+pub mod catalog;
+pub mod cli;
 pub mod fleet;
 pub mod keys;
 pub mod nodes;
+pub mod program;
+pub mod publish;
+pub mod schema;
 pub mod store;
+pub mod xds;

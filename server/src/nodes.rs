@@ -1,8 +1,14 @@
 //! Owns the list of connected nodes and what each was sent, acknowledged and rejected.
 //! Must not know: how the protocol works; the streams report, `/v1/nodes` reads.
 
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bellwether::name::Name;
+use bellwether::rejection::Rejected;
+use bellwether::session::{Mark, TypeStatus};
 use serde::{Deserialize, Serialize};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
 /// A connected node. `/v1/nodes` answers a list of these.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,9 +66,62 @@ pub struct RejectionView {
     pub reason: String,
 }
 
-/// A question to the task that owns the list.
+/// Questions that wait for the task that owns the list. Streams register here too, so a storm of them
+/// is slowed down by this rather than held in memory.
+const QUESTIONS: usize = 256;
+
+/// Who a stream's node is. Fixed for the life of the stream (R7, R8).
+#[derive(Clone, Debug)]
+pub struct Identity {
+    /// The id it gave itself.
+    pub id: String,
+    /// The fleet it was put in.
+    pub fleet: String,
+    /// Its program and version.
+    pub user_agent: String,
+    /// Where it connects from.
+    pub address: String,
+}
+
+/// What a stream reports of itself; it costs a few pointers, and is turned into text only for readers.
+#[derive(Clone, Debug, Default)]
+pub struct StreamState {
+    /// Every type it subscribed to.
+    pub types: Vec<TypeStatus>,
+    /// Nothing is unanswered and nothing rejected.
+    pub in_sync: bool,
+}
+
+/// A stream's place in the list. Dropping it takes the node off.
 #[derive(Debug)]
-pub(crate) enum Question {
+pub struct Registration {
+    identity: Arc<Identity>,
+    state: watch::Sender<StreamState>,
+}
+
+impl Registration {
+    /// The node's id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.identity.id
+    }
+
+    /// Replaces what the stream last reported.
+    pub fn report(&self, state: impl FnOnce() -> StreamState) {
+        self.state.send_replace(state());
+    }
+}
+
+#[derive(Debug)]
+struct Entry {
+    identity: Arc<Identity>,
+    connected_ms: u64,
+    state: watch::Receiver<StreamState>,
+}
+
+#[derive(Debug)]
+enum Question {
+    Register(Entry),
     List(oneshot::Sender<Vec<NodeView>>),
 }
 
@@ -73,6 +132,28 @@ pub struct Nodes {
 }
 
 impl Nodes {
+    /// Starts the task that owns the list. It ends when the last clone is dropped.
+    #[must_use]
+    pub fn start() -> Self {
+        let (questions, inbox) = mpsc::channel(QUESTIONS);
+        tokio::spawn(own(inbox));
+        Self { questions }
+    }
+
+    /// Puts a stream on the list for as long as it keeps the registration.
+    pub async fn register(&self, identity: Identity) -> Registration {
+        let identity = Arc::new(identity);
+        let (state, reader) = watch::channel(StreamState::default());
+        let entry = Entry {
+            identity: identity.clone(),
+            connected_ms: unix_ms(),
+            state: reader,
+        };
+        // The owner lives as long as we do, so this can only fail while everything goes down.
+        let _ = self.questions.send(Question::Register(entry)).await;
+        Registration { identity, state }
+    }
+
     /// Every connected node, ordered by fleet and id. Empty once the server is going down.
     pub async fn list(&self) -> Vec<NodeView> {
         let (answer, wait) = oneshot::channel();
@@ -81,4 +162,76 @@ impl Nodes {
         }
         wait.await.unwrap_or_default()
     }
+}
+
+async fn own(mut inbox: mpsc::Receiver<Question>) {
+    let mut entries: Vec<Entry> = Vec::new();
+    let mut tidy_at = QUESTIONS;
+    while let Some(question) = inbox.recv().await {
+        match question {
+            Question::Register(entry) => {
+                entries.push(entry);
+                if entries.len() > tidy_at {
+                    entries.retain(Entry::is_connected);
+                    // Tidied once for each doubling: cheap, and at most twice what is needed is kept.
+                    tidy_at = entries.len() * 2 + QUESTIONS;
+                }
+            }
+            Question::List(answer) => {
+                entries.retain(Entry::is_connected);
+                let mut views: Vec<_> = entries.iter().map(Entry::view).collect();
+                views.sort_by(|a, b| (&a.fleet, &a.id).cmp(&(&b.fleet, &b.id)));
+                // Whoever asked may have gone away.
+                let _ = answer.send(views);
+            }
+        }
+    }
+}
+
+impl Entry {
+    fn is_connected(&self) -> bool {
+        self.state.has_changed().is_ok()
+    }
+
+    fn view(&self) -> NodeView {
+        let state = self.state.borrow().clone();
+        NodeView {
+            id: self.identity.id.clone(),
+            fleet: self.identity.fleet.clone(),
+            user_agent: self.identity.user_agent.clone(),
+            address: self.identity.address.clone(),
+            connected_ms: self.connected_ms,
+            in_sync: state.in_sync,
+            types: state.types.into_iter().map(type_view).collect(),
+        }
+    }
+}
+
+fn type_view(status: TypeStatus) -> TypeView {
+    let version = |mark: Mark| VersionView {
+        revision: mark.label.to_string(),
+        version: mark.version.to_string(),
+    };
+    let rejection = |(name, why): (Name, Rejected)| RejectionView {
+        name: name.to_string(),
+        version: why.version.to_string(),
+        reason: why.reason.to_string(),
+    };
+    TypeView {
+        type_url: status.type_url.to_string(),
+        wildcard: status.wildcard,
+        names: status.names as u64,
+        sent: status.sent.map(version),
+        acked: status.acked.map(version),
+        rejected: status.rejected.into_iter().map(rejection).collect(),
+    }
+}
+
+/// Milliseconds since 1970; 0 if the clock stands before that.
+#[must_use]
+pub fn unix_ms() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

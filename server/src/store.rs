@@ -11,6 +11,11 @@
 //! * A key under a lease goes when the lease ends; writing it without the lease detaches it.
 //! * What a commit has confirmed is there after a kill.
 
+mod check;
+pub mod embedded;
+pub mod etcd;
+pub mod follow;
+
 use std::fmt;
 use std::time::Duration;
 
@@ -121,6 +126,9 @@ pub struct Batch {
 pub struct Watch {
     /// The store that is watched.
     pub store: StoreId,
+    /// The store's revision when the watch began. Lower than the one before `from`: the store has gone
+    /// backwards, and nothing it says can be trusted to follow on what it said.
+    pub revision: Revision,
     /// Bounded. Ends after an error, or when the store goes away.
     pub batches: mpsc::Receiver<Result<Batch, StoreError>>,
 }

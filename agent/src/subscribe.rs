@@ -1,0 +1,199 @@
+//! Owns the connection to the discovery servers: one at a time, the next one when it fails.
+//! Must not know: how a resource is put in force, or what it means.
+
+mod backoff;
+mod client;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bellwether::name::TypeUrl;
+use bellwether::subscriber::Subscriber;
+use bellwether::wire::core::Node;
+use tokio::sync::watch;
+use tonic::Status;
+use tonic::transport::Endpoint;
+use tracing::{info, warn};
+
+use crate::apply::Applier;
+use crate::readiness::Block;
+use backoff::Backoff;
+use client::Connection;
+
+/// What the rest of the agent may know of the subscription.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SubscriptionStatus {
+    /// The server that is connected; empty: none.
+    pub server: String,
+    /// Every type was answered once since the start.
+    pub synced: bool,
+    /// Why the last connection ended.
+    pub last_error: String,
+    /// What was rejected and is not in force: type, name, version, reason.
+    pub rejected: Arc<Vec<RejectedResource>>,
+}
+
+/// One rejected resource.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct RejectedResource {
+    /// Short type.
+    pub r#type: String,
+    /// Name.
+    pub name: String,
+    /// The version that was rejected.
+    pub version: String,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// How to reach the servers, and who we are.
+#[derive(Debug)]
+pub struct SubscribeConfig {
+    /// In the order they were named.
+    pub servers: Vec<Endpoint>,
+    /// What we say of ourselves.
+    pub node: Node,
+}
+
+/// Follows the fleet for as long as the agent runs.
+#[derive(Debug)]
+pub struct Subscription {
+    config: SubscribeConfig,
+    subscriber: Subscriber,
+    applier: Applier,
+    status: watch::Sender<SubscriptionStatus>,
+    backoff: Backoff,
+    /// Kept until everything was answered once, so that the agent is not ready before.
+    pending: Option<Block>,
+}
+
+/// HTTP/2 pings find half-open connections (R105).
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a connection attempt may take before the next server is tried.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// Reads a server's address.
+///
+/// # Errors
+/// It is not a URL we can dial; the reason.
+pub fn parse_server(url: &str) -> Result<Endpoint, String> {
+    let endpoint = Endpoint::from_shared(url.to_owned()).map_err(|error| error.to_string())?;
+    match endpoint.uri().scheme_str() {
+        Some("http") if endpoint.uri().host().is_some() => {}
+        _ => return Err(format!("{url:?} is not of the form http://HOST:PORT")),
+    }
+    Ok(endpoint
+        .connect_timeout(CONNECT_TIMEOUT)
+        .tcp_nodelay(true)
+        .http2_keep_alive_interval(KEEPALIVE_INTERVAL)
+        .keep_alive_timeout(KEEPALIVE_TIMEOUT)
+        .keep_alive_while_idle(true))
+}
+
+impl Subscription {
+    /// What is held already is told to the server, so that it sends only what differs. `pending` is
+    /// dropped once the first whole configuration is in force.
+    #[must_use]
+    pub fn new(
+        config: SubscribeConfig,
+        applier: Applier,
+        pending: Option<Block>,
+    ) -> (Self, watch::Receiver<SubscriptionStatus>) {
+        let mut subscriber = Subscriber::new(config.node.clone(), &TypeUrl::NATIVE);
+        for (id, held) in applier.held().iter() {
+            subscriber.restore(&id.type_url, id.name.clone(), held.version.clone());
+        }
+        subscriber.restore_position(applier.held().position);
+        let (status, reader) = watch::channel(SubscriptionStatus::default());
+        let subscription = Self {
+            config,
+            subscriber,
+            applier,
+            status,
+            backoff: Backoff::default(),
+            pending,
+        };
+        (subscription, reader)
+    }
+
+    /// Never returns by itself; it may be dropped at any time.
+    pub async fn run(mut self) {
+        // Agents of one fleet begin at different servers, and each at the same one again.
+        let first = rand::random_range(0..self.config.servers.len());
+        for turn in first.. {
+            let server = self.config.servers[turn % self.config.servers.len()].clone();
+            let url = server.uri().to_string();
+            let ended = self.follow(&server, &url).await;
+            self.status.send_modify(|status| {
+                status.server.clear();
+                ended.message().clone_into(&mut status.last_error);
+            });
+            let pause = self.backoff.next(self.config.servers.len());
+            warn!(
+                server = url,
+                code = ?ended.code(),
+                reason = ended.message(),
+                pause_ms = pause.as_millis(),
+                "lost the discovery server; traffic is served by what is in force"
+            );
+            tokio::time::sleep(pause).await;
+        }
+    }
+
+    /// One connection, until it ends.
+    async fn follow(&mut self, server: &Endpoint, url: &str) -> Status {
+        let mut connection = match Connection::open(server, self.subscriber.connect()).await {
+            Ok(connection) => connection,
+            Err(status) => return status,
+        };
+        info!(server = url, "following the discovery server");
+        self.status
+            .send_modify(|status| url.clone_into(&mut status.server));
+        loop {
+            let response = match connection.receive().await {
+                Ok(response) => response,
+                Err(status) => return status,
+            };
+            self.backoff.reset();
+            let answer = match self.subscriber.on_response(response) {
+                Ok(update) => {
+                    let rejected = self.applier.apply(&update).await;
+                    let answer = self.subscriber.applied(&update, rejected);
+                    self.applier.set_position(self.subscriber.position());
+                    self.report();
+                    answer
+                }
+                Err(nack) => Some(*nack),
+            };
+            if let Some(answer) = answer
+                && let Err(status) = connection.send(answer).await
+            {
+                return status;
+            }
+        }
+    }
+
+    fn report(&mut self) {
+        if self.subscriber.is_synced() {
+            self.pending = None;
+        }
+        let rejected = self
+            .subscriber
+            .rejected()
+            .map(|(type_url, name, version, reason)| RejectedResource {
+                r#type: type_url.short().to_owned(),
+                name: name.to_string(),
+                version: version.to_owned(),
+                reason: reason.to_owned(),
+            });
+        let rejected: Vec<_> = rejected.collect();
+        self.status.send_modify(|status| {
+            status.synced = self.subscriber.is_synced();
+            if *status.rejected != rejected {
+                status.rejected = Arc::new(rejected);
+            }
+        });
+    }
+}

@@ -1,0 +1,133 @@
+//! Owns the step that is computed for one stream alone: names instead of everything, a resume, explicit
+//! subscriptions, rejected content left out. Must not know: nonces, time, other types.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use crate::name::Name;
+use crate::rejection::Rejected;
+use crate::resource::Resource;
+use crate::set::{Difference, ResourceSet};
+use crate::step::{Published, Step, StepBuilder};
+use crate::subscription::Subscription;
+
+/// What a lane knows of its node when it computes a step for it.
+pub(super) struct Holder<'a> {
+    pub(super) subscription: &'a Subscription,
+    /// What the node holds; `None` before the first response.
+    pub(super) held: Option<&'a ResourceSet>,
+    /// What the node said it holds when it connected, name to version (R75).
+    pub(super) claims: &'a BTreeMap<String, String>,
+    /// Names that must be answered whatever is held (R67).
+    pub(super) due: &'a BTreeSet<Name>,
+    pub(super) rejected: &'a BTreeMap<Name, Rejected>,
+    /// Answer even if there is nothing to say (R57, R80).
+    pub(super) greet: bool,
+}
+
+/// What is to be said of a name.
+enum Word {
+    Upsert(Arc<Resource>),
+    /// Gone; may have to wait until nothing refers to it.
+    Removed,
+    /// Asked for and not there (R72): an answer, which need not wait.
+    Absent,
+}
+
+impl Holder<'_> {
+    pub(super) fn step_to(&self, target: &Published) -> Step {
+        let mut words = BTreeMap::new();
+        match self.held {
+            Some(held) => self.differences(held, target.set(), &mut words),
+            None => self.first(target.set(), &mut words),
+        }
+        for name in self.due {
+            let word = target
+                .set()
+                .get(name)
+                .cloned()
+                .map_or(Word::Absent, Word::Upsert);
+            words.insert(name.clone(), word);
+        }
+        words.retain(|name, word| !self.is_known_bad(name, word));
+        encode(target, words, self.greet)
+    }
+
+    fn differences(
+        &self,
+        held: &ResourceSet,
+        target: &ResourceSet,
+        words: &mut BTreeMap<Name, Word>,
+    ) {
+        for difference in held.diff(target) {
+            let (name, word) = match difference {
+                Difference::Upsert(resource) => (resource.name(), Word::Upsert(resource.clone())),
+                Difference::Removed(name) => (name, Word::Removed),
+            };
+            if self.subscription.wants(name) {
+                words.insert(name.clone(), word);
+            }
+        }
+    }
+
+    /// R75 to R80. The claims are no subscription: what is not wanted is not answered (R76).
+    fn first(&self, target: &ResourceSet, words: &mut BTreeMap<Name, Word>) {
+        let mut offer = |resource: &Arc<Resource>| {
+            let name = resource.name();
+            let claimed = self.claims.get(name.as_str());
+            if claimed.is_none_or(|version| *version != resource.version().to_string()) {
+                words.insert(name.clone(), Word::Upsert(resource.clone()));
+            }
+        };
+        if self.subscription.is_wildcard() {
+            target.iter().for_each(&mut offer);
+        } else {
+            let names = self.subscription.names().iter();
+            names
+                .filter_map(|name| target.get(name))
+                .for_each(&mut offer);
+        }
+        for name in self
+            .subscription
+            .names()
+            .iter()
+            .filter(|name| target.get(name).is_none())
+        {
+            words.insert(name.clone(), Word::Absent);
+        }
+        let claimed = self.claims.keys().map(|name| Name::from(name.as_str()));
+        // What was rejected and is gone since is removed too, so that the node can forget it.
+        for name in claimed.chain(self.rejected.keys().cloned()) {
+            if self.subscription.wants(&name) && target.get(&name).is_none() {
+                words.insert(name, Word::Removed);
+            }
+        }
+    }
+
+    /// R24: rejected content is not sent again, unless it is asked for by name (R82).
+    fn is_known_bad(&self, name: &Name, word: &Word) -> bool {
+        let Word::Upsert(resource) = word else {
+            return false;
+        };
+        let rejected = self.rejected.get(name);
+        rejected.is_some_and(|rejected| rejected.version == resource.version())
+            && !self.due.contains(name)
+    }
+}
+
+fn encode(target: &Published, words: BTreeMap<Name, Word>, greet: bool) -> Step {
+    let waits = target.type_url().is_referred_to();
+    let mut removed_later = Vec::new();
+    let mut builder = StepBuilder::new(target.type_url(), target.label());
+    for (name, word) in words {
+        match word {
+            Word::Upsert(resource) => builder.upsert(&resource),
+            Word::Removed if waits => removed_later.push(name),
+            Word::Removed | Word::Absent => builder.remove(&name),
+        }
+    }
+    Step {
+        parts: builder.finish(greet),
+        removed_later: removed_later.into(),
+    }
+}

@@ -1,0 +1,193 @@
+//! Owns the Admin API: who may call it, what it answers, and how writes reach the store. Must not know:
+//! how configuration is compiled or streamed.
+//!
+//! | Path | What it is |
+//! |---|---|
+//! | `/apisix/admin/{routes,services,upstreams,ssls,consumers,…}[/{id}]` | Configuration of the default fleet, as APISIX's Admin API |
+//! | `/apisix/admin/consumers/{username}/credentials[/{id}]` | A consumer's credentials |
+//! | `/apisix/admin/schema/{kind}` | The JSON Schema of a kind |
+//! | `/fleets/{fleet}/apisix/admin/…` | The same for any fleet |
+//! | `/v1/fleets` | The fleets of this server |
+//! | `/v1/status` | How each fleet does: revision, store, bad keys |
+//! | `/v1/nodes[?fleet=…]`, `/v1/nodes/{id}` | Connected nodes: versions sent and acknowledged, rejections |
+//! | `/metrics` | Prometheus text |
+//! | `/livez` | 200 as long as the process answers |
+//! | `/readyz` | 200 once every fleet had its first sync, else 503 with the names of those that had not |
+//!
+//! An API key is needed for everything but `/livez`, `/readyz` and, unless it is told otherwise,
+//! `/metrics`: none of them holds a secret, and probes and scrapers often can't send a key.
+//!
+//! Beyond APISIX: answers carry an `ETag` (the `mod_revision`), and PUT, PATCH and DELETE honour
+//! `If-Match` and `If-None-Match: *` as a compare-and-swap that answers 412 when it lost. Errors are
+//! always JSON. Duplicate keys in a body are refused, because two readers would not agree on its meaning.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{Path, Request, State};
+use axum::middleware::{self, Next};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{any, get};
+use http::{HeaderMap, HeaderValue, Method, header};
+use tokio::sync::watch;
+
+use crate::fleet::{DEFAULT_FLEET, Fleet};
+use crate::nodes::Nodes;
+
+mod access;
+mod answer;
+mod auth;
+mod body;
+mod delete;
+mod document;
+mod own;
+mod page;
+mod patch;
+mod precondition;
+mod query;
+mod read;
+mod references;
+mod resources;
+mod target;
+mod validate;
+mod write;
+
+pub use auth::{BadKeys, KEY_FILE_LINE, Keys, Role};
+
+use answer::Problem;
+
+/// What we say we are. ADC reads features from it: 3.13 has credentials (3.11) and nothing that we lack
+/// of what ADC would use then.
+const SERVER: &str = "APISIX/3.13.0";
+
+/// The fleets of this server, by name. Behind a `watch`, so that they can change while it runs.
+pub type Fleets = watch::Receiver<Arc<BTreeMap<String, Fleet>>>;
+
+/// What the Admin API needs to know of the rest of the server.
+#[derive(Clone)]
+pub struct AdminState {
+    /// The fleets, latest wins.
+    pub fleets: Fleets,
+    /// The connected nodes.
+    pub nodes: Nodes,
+    /// Who may call.
+    pub keys: Arc<Keys>,
+    /// The metrics in Prometheus' text format.
+    pub metrics: Arc<dyn Fn() -> String + Send + Sync>,
+    /// Whether `/metrics` wants a key too. Default of the server: no.
+    pub metrics_need_key: bool,
+}
+
+impl fmt::Debug for AdminState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AdminState")
+            .field("keys", &self.keys)
+            .field("metrics_need_key", &self.metrics_need_key)
+            .finish_non_exhaustive()
+    }
+}
+
+impl AdminState {
+    fn fleet(&self, name: &str) -> Result<Fleet, Problem> {
+        self.fleets
+            .borrow()
+            .get(name)
+            .cloned()
+            .ok_or_else(|| Problem::Unknown(format!("there is no fleet {name:?} here")))
+    }
+
+    fn is_open(&self, path: &str) -> bool {
+        matches!(path, "/livez" | "/readyz") || (path == "/metrics" && !self.metrics_need_key)
+    }
+}
+
+/// The whole API.
+pub fn router(state: AdminState) -> Router {
+    Router::new()
+        .route("/apisix/admin", any(root))
+        .route("/apisix/admin/", any(root))
+        .route("/apisix/admin/{*path}", any(default_fleet))
+        .route("/fleets/{fleet}/apisix/admin", any(root))
+        .route("/fleets/{fleet}/apisix/admin/{*path}", any(named_fleet))
+        .route("/v1/fleets", get(own::fleets))
+        .route("/v1/status", get(own::status))
+        .route("/v1/nodes", get(own::nodes))
+        .route("/v1/nodes/{*id}", get(own::node))
+        .route("/metrics", get(own::metrics))
+        .route("/livez", get(own::alive))
+        .route("/readyz", get(own::ready))
+        .method_not_allowed_fallback(wrong_method)
+        .fallback(nowhere)
+        .layer(middleware::from_fn_with_state(state.clone(), gate))
+        .with_state(state)
+}
+
+/// Lets in who may come in, and dresses every answer.
+async fn gate(State(state): State<AdminState>, request: Request, next: Next) -> Response {
+    let mut response = if request.method() == Method::OPTIONS {
+        ().into_response()
+    } else if state.is_open(request.uri().path()) {
+        next.run(request).await
+    } else {
+        match auth::authorize(&state.keys, &request) {
+            Ok(()) => next.run(request).await,
+            Err(problem) => problem.into_response(),
+        }
+    };
+    dress(response.headers_mut());
+    response
+}
+
+fn dress(headers: &mut HeaderMap) {
+    let fixed = [
+        (header::SERVER, SERVER),
+        (header::ACCESS_CONTROL_ALLOW_ORIGIN, "*"),
+        (header::ACCESS_CONTROL_ALLOW_METHODS, "*"),
+        (header::ACCESS_CONTROL_ALLOW_HEADERS, "*"),
+        (header::ACCESS_CONTROL_EXPOSE_HEADERS, "*"),
+        (header::ACCESS_CONTROL_MAX_AGE, "3600"),
+    ];
+    for (name, value) in fixed {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.insert("x-api-version", HeaderValue::from_static("v3"));
+}
+
+async fn root(request: Request) -> Result<Response, Problem> {
+    match *request.method() {
+        Method::GET | Method::HEAD => Ok(answer::json(&serde_json::json!({}))),
+        _ => Err(Problem::Unknown(
+            "name a resource: /apisix/admin/routes".to_owned(),
+        )),
+    }
+}
+
+async fn default_fleet(
+    State(state): State<AdminState>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let fleet = state.fleet(DEFAULT_FLEET)?;
+    resources::serve(&fleet, request).await
+}
+
+async fn named_fleet(
+    State(state): State<AdminState>,
+    Path((fleet, _)): Path<(String, String)>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let fleet = state.fleet(&fleet)?;
+    resources::serve(&fleet, request).await
+}
+
+async fn wrong_method(request: Request) -> Problem {
+    Problem::Method {
+        method: request.method().to_string(),
+        subject: request.uri().path().to_owned(),
+    }
+}
+
+async fn nowhere(request: Request) -> Problem {
+    Problem::Unknown(format!("there is nothing at {}", request.uri().path()))
+}

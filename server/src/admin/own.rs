@@ -1,0 +1,136 @@
+//! Owns what is Bellwether's own in the Admin API: fleets, status, nodes, and the endpoints for probes and
+//! scrapers. Must not know: how any of it comes about.
+
+use std::time::Duration;
+
+use axum::extract::{Path, Request, State};
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, StatusCode, header};
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::AdminState;
+use super::answer::{self, Problem};
+use super::query::Query;
+use crate::fleet::{DEFAULT_FLEET, FleetStatus};
+use crate::nodes::NodeView;
+
+/// How long the list of nodes may take.
+const NODES_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What prometheus-client writes.
+const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+fn list_of<T: Serialize>(list: &[T]) -> Value {
+    json!({ "list": list, "total": list.len() })
+}
+
+/// `GET /v1/fleets`
+pub(crate) async fn fleets(State(state): State<AdminState>) -> Response {
+    let fleets = state.fleets.borrow().clone();
+    let list: Vec<Value> = fleets
+        .values()
+        .map(|fleet| {
+            let admin = match fleet.name.as_str() {
+                DEFAULT_FLEET => "/apisix/admin".to_owned(),
+                name => format!("/fleets/{name}/apisix/admin"),
+            };
+            json!({ "name": fleet.name, "prefix": fleet.prefix.as_str(), "admin": admin })
+        })
+        .collect();
+    answer::json(&list_of(&list))
+}
+
+/// `GET /v1/status`
+pub(crate) async fn status(State(state): State<AdminState>) -> Response {
+    let mut body = list_of(&statuses(&state));
+    body["version"] = json!(env!("CARGO_PKG_VERSION"));
+    answer::json(&body)
+}
+
+fn statuses(state: &AdminState) -> Vec<FleetStatus> {
+    let fleets = state.fleets.borrow().clone();
+    fleets
+        .values()
+        .map(|fleet| (**fleet.status.borrow()).clone())
+        .collect()
+}
+
+async fn listed_nodes(state: &AdminState) -> Result<Vec<NodeView>, Problem> {
+    tokio::time::timeout(NODES_PATIENCE, state.nodes.list())
+        .await
+        .map_err(|_| Problem::Slow {
+            what: "the list of nodes",
+            seconds: NODES_PATIENCE.as_secs(),
+        })
+}
+
+/// Keeps the nodes of the fleet that the query names, if it names one.
+fn of_fleet(request: &Request, nodes: &mut Vec<NodeView>) {
+    let query = Query::parse(request.uri().query().unwrap_or_default());
+    if let Some(fleet) = query.get("fleet") {
+        nodes.retain(|node| node.fleet == fleet);
+    }
+}
+
+/// `GET /v1/nodes`
+pub(crate) async fn nodes(
+    State(state): State<AdminState>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let mut nodes = listed_nodes(&state).await?;
+    of_fleet(&request, &mut nodes);
+    Ok(answer::json(&list_of(&nodes)))
+}
+
+/// `GET /v1/nodes/{id}`
+pub(crate) async fn node(
+    State(state): State<AdminState>,
+    Path(id): Path<String>,
+    request: Request,
+) -> Result<Response, Problem> {
+    let mut nodes = listed_nodes(&state).await?;
+    nodes.retain(|node| node.id == id);
+    of_fleet(&request, &mut nodes);
+    match &nodes[..] {
+        [] => Err(Problem::Unknown(format!("no node {id:?} is connected"))),
+        [node] => Ok(answer::json(&json!(node))),
+        several => {
+            let fleets: Vec<&str> = several.iter().map(|node| node.fleet.as_str()).collect();
+            Err(Problem::Refused(format!(
+                "there is a node {id:?} in the fleets {}, name one by ?fleet=",
+                fleets.join(", ")
+            )))
+        }
+    }
+}
+
+/// `GET /metrics`
+pub(crate) async fn metrics(State(state): State<AdminState>) -> Response {
+    let mut response = (state.metrics)().into_response();
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static(METRICS_TYPE));
+    response
+}
+
+/// `GET /livez`
+pub(crate) async fn alive() -> Response {
+    answer::json(&json!({ "status": "ok" }))
+}
+
+/// `GET /readyz`
+pub(crate) async fn ready(State(state): State<AdminState>) -> Response {
+    let fleets = state.fleets.borrow().clone();
+    let pending: Vec<&str> = fleets
+        .values()
+        .filter(|fleet| fleet.status.borrow().revision == 0)
+        .map(|fleet| fleet.name.as_str())
+        .collect();
+    if pending.is_empty() {
+        return answer::json(&json!({ "status": "ok" }));
+    }
+    let text = format!("waiting for the first sync of fleet {}", pending.join(", "));
+    let body = json!({ "error_msg": text, "pending": pending });
+    answer::with_status(StatusCode::SERVICE_UNAVAILABLE, &body)
+}

@@ -1,0 +1,198 @@
+//! Owns `nodes` and `status`: how the server and its proxies do, in tables. Must not know: how it is found out.
+
+use std::collections::BTreeSet;
+
+use clap::Args;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::client::segment;
+use super::{CliError, Env, Exit, Io, Output, ServerArgs};
+use crate::fleet::{FleetStatus, KeyProblem, StoreState};
+use crate::nodes::{NodeView, TypeView};
+
+#[derive(Clone, Debug, Args)]
+pub(super) struct NodesArgs {
+    /// One node, by its id
+    node: Option<String>,
+    /// Show the nodes of all fleets
+    #[arg(long)]
+    all_fleets: bool,
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+#[derive(Clone, Debug, Args)]
+pub(super) struct StatusArgs {
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// `nodes`
+pub(super) async fn nodes(args: &NodesArgs, env: &Env, io: &mut Io<'_>) -> Result<Exit, CliError> {
+    let client = args.server.client(env)?;
+    let fleet = match args.all_fleets {
+        true => String::new(),
+        false => format!("?fleet={}", segment(&args.server.fleet)),
+    };
+    let path = match &args.node {
+        Some(node) => format!("/v1/nodes/{}{fleet}", segment(node)),
+        None => format!("/v1/nodes{fleet}"),
+    };
+    let what = args
+        .node
+        .as_ref()
+        .map_or("nodes".to_owned(), |node| format!("node {node}"));
+    let body = client.get(&path).await?.or_rejected(&what)?;
+    match (args.server.output.output, &args.node) {
+        (Output::Json, _) => io.json(&body)?,
+        (Output::Table, Some(_)) => {
+            let node: NodeView = read(&what, body)?;
+            io.line(format_args!(
+                "{} of fleet {}, {} at {}",
+                node.id, node.fleet, node.user_agent, node.address
+            ))?;
+            let rows = node.types.iter().map(type_cells).collect();
+            io.table(&["type", "names", "sent", "acked", "rejected"], rows)?;
+        }
+        (Output::Table, None) => {
+            let nodes: Vec<NodeView> = read(&what, body["list"].clone())?;
+            let header = [
+                "node", "fleet", "agent", "version", "acked", "in sync", "rejected",
+            ];
+            io.table(&header, nodes.iter().map(node_cells).collect())?;
+        }
+    }
+    Ok(Exit::Ok)
+}
+
+fn read<T: DeserializeOwned>(what: &str, body: Value) -> Result<T, CliError> {
+    serde_json::from_value(body).map_err(|error| CliError::Rejected {
+        what: what.to_owned(),
+        reason: format!("the answer can't be read, is the server of another version? {error}"),
+    })
+}
+
+fn yes(flag: bool) -> String {
+    if flag { "yes" } else { "no" }.to_owned()
+}
+
+fn node_cells(node: &NodeView) -> Vec<String> {
+    let revisions = |pick: fn(&TypeView) -> Option<&str>| -> String {
+        let set: BTreeSet<&str> = node.types.iter().filter_map(pick).collect();
+        set.into_iter().collect::<Vec<_>>().join(" ")
+    };
+    let rejected: Vec<String> = node.types.iter().flat_map(rejections).collect();
+    vec![
+        node.id.clone(),
+        node.fleet.clone(),
+        node.user_agent.clone(),
+        revisions(|view| view.sent.as_ref().map(|version| version.revision.as_str())),
+        revisions(|view| view.acked.as_ref().map(|version| version.revision.as_str())),
+        yes(node.in_sync),
+        rejected.join("; "),
+    ]
+}
+
+fn type_cells(view: &TypeView) -> Vec<String> {
+    let revision = |version: &Option<crate::nodes::VersionView>| {
+        version
+            .as_ref()
+            .map_or_else(String::new, |version| version.revision.clone())
+    };
+    let rejected: Vec<String> = rejections(view).collect();
+    let names = if view.wildcard {
+        "all".to_owned()
+    } else {
+        view.names.to_string()
+    };
+    vec![
+        view.type_url
+            .rsplit('/')
+            .next()
+            .unwrap_or_default()
+            .to_owned(),
+        names,
+        revision(&view.sent),
+        revision(&view.acked),
+        rejected.join("; "),
+    ]
+}
+
+fn rejections(view: &TypeView) -> impl Iterator<Item = String> {
+    view.rejected
+        .iter()
+        .map(|rejected| format!("{}: {}", rejected.name, rejected.reason))
+}
+
+/// `status`
+pub(super) async fn status(
+    args: &StatusArgs,
+    env: &Env,
+    io: &mut Io<'_>,
+) -> Result<Exit, CliError> {
+    let client = args.server.client(env)?;
+    let body = client.get("/v1/status").await?.or_rejected("status")?;
+    if args.server.output.output == Output::Json {
+        io.json(&body)?;
+        return Ok(Exit::Ok);
+    }
+    let fleets: Vec<FleetStatus> = read("status", body["list"].clone())?;
+    let header = [
+        "fleet", "prefix", "revision", "store", "keys", "bad keys", "warnings",
+    ];
+    io.table(&header, fleets.iter().map(status_cells).collect())?;
+    for fleet in &fleets {
+        problems(io, &fleet.fleet, "bad key", &fleet.problems)?;
+        problems(io, &fleet.fleet, "warning", &fleet.warnings)?;
+    }
+    Ok(Exit::Ok)
+}
+
+fn status_cells(fleet: &FleetStatus) -> Vec<String> {
+    let state = match fleet.store.state {
+        StoreState::Connecting => "connecting",
+        StoreState::Live => "live",
+        StoreState::Disconnected => "disconnected",
+        StoreState::Frozen => "frozen",
+    };
+    let store = match fleet.store.reason.as_str() {
+        "" => state.to_owned(),
+        reason => format!("{state}: {reason}"),
+    };
+    let keys: Vec<String> = fleet
+        .keys
+        .iter()
+        .map(|(kind, count)| format!("{count} {kind}"))
+        .collect();
+    vec![
+        fleet.fleet.clone(),
+        fleet.prefix.clone(),
+        fleet.revision.to_string(),
+        store,
+        keys.join(", "),
+        fleet.problems.len().to_string(),
+        fleet.warnings.len().to_string(),
+    ]
+}
+
+fn problems(
+    io: &mut Io<'_>,
+    fleet: &str,
+    what: &str,
+    problems: &[KeyProblem],
+) -> Result<(), CliError> {
+    for problem in problems {
+        let served = if problem.last_good {
+            ", its last good value is served"
+        } else {
+            ""
+        };
+        let text = format!(
+            "{what} in {fleet}: {}: {}{served}",
+            problem.key, problem.reason
+        );
+        io.line(super::output::clean(&text))?;
+    }
+    Ok(())
+}

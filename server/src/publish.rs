@@ -1,0 +1,207 @@
+//! Owns one fleet's way from the store to its snapshots: follows the keys, has the catalog compile
+//! them, and publishes the newest consistent snapshot. Must not know: who receives it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bellwether::snapshot::{Changes, Position, Snapshot};
+use bellwether::step::Published;
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+use crate::catalog::Catalog;
+use crate::fleet::{Fleet, FleetStatus, KeyProblem};
+use crate::keys::Prefix;
+use crate::store::follow::{FollowOptions, Follower, follow};
+use crate::store::{Batch, Store};
+use crate::xds::SnapshotFeed;
+
+/// Batches that are compiled together when they come faster than they can be published.
+const COALESCED_BATCHES: usize = 256;
+
+/// Changes in one go that are worth moving off the other tasks' thread: some 10 ms of compiling.
+const MANY_CHANGES: usize = 500;
+
+/// The one owner of a fleet's desired state.
+#[derive(Debug)]
+struct Publisher {
+    catalog: Catalog,
+    snapshot: Snapshot,
+    follower: Follower,
+    snapshots: watch::Sender<Option<Arc<Snapshot>>>,
+    status: watch::Sender<Arc<FleetStatus>>,
+}
+
+/// Starts to follow a fleet. It goes on until the process ends.
+pub fn publish(
+    name: &str,
+    prefix: &Prefix,
+    store: &Arc<dyn Store>,
+    options: FollowOptions,
+) -> (Fleet, SnapshotFeed) {
+    let (snapshots, feed) = watch::channel(None);
+    let first = FleetStatus {
+        fleet: name.to_owned(),
+        prefix: prefix.to_string(),
+        ..FleetStatus::default()
+    };
+    let (status, statuses) = watch::channel(Arc::new(first));
+    let publisher = Publisher {
+        catalog: Catalog::new(prefix.clone()),
+        snapshot: Snapshot::default(),
+        follower: follow(store.clone(), prefix.range(), options),
+        snapshots,
+        status,
+    };
+    tokio::spawn(publisher.run());
+    let fleet = Fleet {
+        name: name.to_owned(),
+        prefix: prefix.clone(),
+        store: store.clone(),
+        status: statuses,
+    };
+    (fleet, feed)
+}
+
+impl Publisher {
+    async fn run(mut self) {
+        loop {
+            tokio::select! {
+                batch = self.follower.batches.recv() => match batch {
+                    Some(batch) => self.on_batches(batch),
+                    None => break,
+                },
+                health = self.follower.health.changed() => match health {
+                    Ok(()) => self.report_health(),
+                    Err(_) => break,
+                },
+            }
+        }
+        error!(
+            fleet = self.status.borrow().fleet,
+            "nothing follows the store any more; the last configuration is served until the server is restarted"
+        );
+        // Whoever serves goes on with what there is.
+        std::future::pending::<()>().await;
+    }
+
+    fn on_batches(&mut self, first: Batch) {
+        let mut batches = vec![first];
+        while batches.len() < COALESCED_BATCHES
+            && let Ok(batch) = self.follower.batches.try_recv()
+        {
+            batches.push(batch);
+        }
+        let changes: usize = batches.iter().map(|batch| batch.changes.len()).sum();
+        if changes > MANY_CHANGES {
+            tokio::task::block_in_place(|| self.compile(&batches));
+        } else {
+            self.compile(&batches);
+        }
+    }
+
+    fn compile(&mut self, batches: &[Batch]) {
+        let started = Instant::now();
+        let Some(newest) = batches.last().map(|batch| batch.revision) else {
+            return;
+        };
+        let mut changes = Changes::default();
+        let mut keys = 0;
+        for batch in batches {
+            keys += batch.changes.len();
+            changes = changes.then(self.catalog.apply(batch));
+        }
+        let position = Position {
+            store: self.store_id(),
+            revision: newest.0,
+        };
+        let resources = changes.upserts.len() + changes.removals.len();
+        match self.snapshot.next(position.to_string(), changes) {
+            Ok(next) => self.snapshot = next.at(position),
+            Err(problems) => {
+                let first = problems
+                    .first()
+                    .map(ToString::to_string)
+                    .unwrap_or_default();
+                error!(
+                    fleet = self.status.borrow().fleet,
+                    revision = newest.0,
+                    count = problems.len(),
+                    first,
+                    "compiled resources contradict each other, which is a defect of this server; the last snapshot is served on"
+                );
+                return;
+            }
+        }
+        self.snapshots
+            .send_replace(Some(Arc::new(self.snapshot.clone())));
+        self.report(newest.0, keys > 0);
+        if keys > 0 {
+            info!(
+                fleet = self.status.borrow().fleet,
+                revision = newest.0,
+                keys,
+                resources,
+                micros = started.elapsed().as_micros(),
+                "configuration compiled"
+            );
+        }
+    }
+
+    /// The store's id as the follower last saw it.
+    fn store_id(&self) -> u64 {
+        u64::from_str_radix(&self.follower.health.borrow().id, 16).unwrap_or_default()
+    }
+
+    /// `changed`: keys did, so what is said of them is looked at again.
+    fn report(&self, synced_to: u64, changed: bool) {
+        let mut status = FleetStatus::clone(&self.status.borrow());
+        status.synced_to = synced_to;
+        status.store = self.follower.health.borrow().clone();
+        if changed || status.revision == 0 {
+            status.revision = synced_to;
+            status.problems = self.catalog.problems().collect();
+            status.warnings = self.catalog.warnings().collect();
+            let of_kind = |(directory, count): (&str, u64)| (directory.to_owned(), count);
+            status.keys = self.catalog.counts().into_iter().map(of_kind).collect();
+            status.resources = self
+                .snapshot
+                .types()
+                .map(|published| count(published))
+                .collect();
+            self.log_new(&status.problems);
+        }
+        self.status.send_replace(Arc::new(status));
+    }
+
+    fn report_health(&mut self) {
+        let health = self.follower.health.borrow_and_update().clone();
+        self.status
+            .send_modify(|status| Arc::make_mut(status).store = health);
+    }
+
+    /// A key that has just gone bad is worth a line; one that still is, is not.
+    fn log_new(&self, problems: &[KeyProblem]) {
+        let known = self.status.borrow().clone();
+        for problem in problems
+            .iter()
+            .filter(|problem| !known.problems.contains(problem))
+        {
+            warn!(
+                fleet = known.fleet,
+                key = problem.key,
+                revision = problem.revision,
+                reason = problem.reason,
+                last_good = problem.last_good,
+                "key is not in force"
+            );
+        }
+    }
+}
+
+fn count(published: &Published) -> (String, u64) {
+    (
+        published.type_url().short().to_owned(),
+        published.set().len() as u64,
+    )
+}

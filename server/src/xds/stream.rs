@@ -1,0 +1,304 @@
+//! Owns one stream: carries requests, snapshots and the time to its session, and responses from it to
+//! the connection. Must not know: what the rules of the protocol are.
+
+use std::time::Instant;
+
+use bellwether::rejection::clean;
+use bellwether::session::{Event, Outgoing, Refusal, Session};
+use bellwether::wire::core::{Node, node::UserAgentVersionType};
+use bellwether::wire::discovery::DeltaDiscoveryRequest;
+use tokio::sync::mpsc;
+use tokio::time::{Duration, timeout};
+use tonic::Status;
+use tonic::codec::Streaming;
+use tracing::{Instrument, debug, info, info_span, warn};
+
+use super::body::Outbound;
+use super::metrics::{OfFleet, OfType};
+use super::{Discovery, SnapshotFeed};
+use crate::nodes::{Identity, Registration, StreamState};
+
+/// How long a node may take to say who it is.
+const FIRST_REQUEST_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a node waits here for a server that is just starting, before it is sent to another (R102).
+const FIRST_SYNC_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Rejected resources named in one log line; the rest are counted.
+const LOGGED_REJECTIONS: usize = 5;
+
+/// A stream whose node has not spoken yet.
+pub(super) struct Stream {
+    discovery: Discovery,
+    address: String,
+    requests: Streaming<DeltaDiscoveryRequest>,
+    outbox: mpsc::Sender<Outbound>,
+}
+
+/// A stream whose node is known.
+struct Open {
+    fleet: OfFleet,
+    discovery: Discovery,
+    snapshots: SnapshotFeed,
+    session: Session,
+    registration: Registration,
+    pending: Option<Outgoing>,
+}
+
+/// What a stream may be woken by.
+enum Wake {
+    Request(Result<Option<DeltaDiscoveryRequest>, Status>),
+    Snapshot,
+    Room,
+    Deadline,
+    GoingDown,
+    Gone,
+}
+
+impl Stream {
+    pub(super) fn new(
+        discovery: Discovery,
+        address: String,
+        requests: Streaming<DeltaDiscoveryRequest>,
+        outbox: mpsc::Sender<Outbound>,
+    ) -> Self {
+        Self {
+            discovery,
+            address,
+            requests,
+            outbox,
+        }
+    }
+
+    /// Until either side ends it.
+    pub(super) async fn run(mut self) {
+        let end = match self.open().await {
+            Ok((first, mut open)) => {
+                let span =
+                    info_span!("stream", node = %open.registration.id(), fleet = %open.fleet.fleet);
+                let streams = open
+                    .discovery
+                    .metrics
+                    .streams
+                    .get_or_create_owned(&open.fleet);
+                streams.inc();
+                let end = open.serve(first, &mut self).instrument(span).await;
+                streams.dec();
+                end
+            }
+            Err(end) => Some(end),
+        };
+        let Some(status) = end else {
+            return;
+        };
+        if status.code() != tonic::Code::Ok {
+            self.discovery.metrics.refused.inc();
+            info!(address = self.address, code = ?status.code(), reason = status.message(), "stream ended");
+        }
+        // The connection may be gone as well; then nobody needs to know.
+        let _ = self.outbox.send(Outbound::End(status)).await;
+    }
+
+    /// Waits for the first request, and puts its node in a fleet.
+    async fn open(&mut self) -> Result<(DeltaDiscoveryRequest, Open), Status> {
+        let first = timeout(FIRST_REQUEST_PATIENCE, self.requests.message())
+            .await
+            .map_err(|_| Status::deadline_exceeded("no request came"))??
+            .ok_or_else(|| Status::invalid_argument("the stream ended before its first request"))?;
+        let node = first.node.clone().unwrap_or_default();
+        let fleet = self.fleet_of(&node)?;
+        let mut snapshots = self.discovery.fleets[&fleet].clone();
+        let synced = timeout(FIRST_SYNC_PATIENCE, snapshots.wait_for(Option::is_some))
+            .await
+            .is_ok_and(|feed| feed.is_ok());
+        if !synced {
+            let text = format!("fleet {fleet} has not been read from its store yet");
+            return Err(Status::unavailable(text));
+        }
+        let identity = Identity {
+            id: clean(&node.id),
+            fleet: fleet.clone(),
+            user_agent: user_agent(&node),
+            address: self.address.clone(),
+        };
+        let registration = self.discovery.nodes.register(identity).await;
+        snapshots.mark_changed();
+        let open = Open {
+            fleet: OfFleet { fleet },
+            discovery: self.discovery.clone(),
+            snapshots,
+            session: Session::new(),
+            registration,
+            pending: None,
+        };
+        Ok((first, open))
+    }
+
+    /// With one fleet every node is in it; with several it must name one of them.
+    fn fleet_of(&self, node: &Node) -> Result<String, Status> {
+        let fleets = &self.discovery.fleets;
+        if let Some((only, _)) = fleets.first_key_value().filter(|_| fleets.len() == 1) {
+            return Ok(only.clone());
+        }
+        if fleets.contains_key(&node.cluster) {
+            return Ok(node.cluster.clone());
+        }
+        Err(Status::not_found(format!(
+            "node {:?} names fleet {:?} in node.cluster, and there is no such fleet",
+            clean(&node.id),
+            clean(&node.cluster),
+        )))
+    }
+}
+
+impl Open {
+    /// Returns what to end the stream with, or `None` if the other side is gone.
+    async fn serve(&mut self, first: DeltaDiscoveryRequest, stream: &mut Stream) -> Option<Status> {
+        debug!(address = stream.address, "node connected");
+        if let Err(refusal) = self.on_request(first) {
+            return Some(to_status(&refusal));
+        }
+        loop {
+            self.registration.report(|| StreamState {
+                types: self.session.status().collect(),
+                in_sync: self.session.in_sync(),
+            });
+            match self.wait(stream).await {
+                Wake::Request(Ok(Some(request))) => {
+                    if let Err(refusal) = self.on_request(request) {
+                        return Some(to_status(&refusal));
+                    }
+                }
+                Wake::Request(Ok(None)) => return Some(Status::ok("")),
+                Wake::Request(Err(status)) => return Some(status),
+                Wake::Snapshot => {
+                    let newest = self.snapshots.borrow_and_update().clone();
+                    newest
+                        .into_iter()
+                        .for_each(|snapshot| self.session.on_snapshot(snapshot));
+                }
+                Wake::Room => self.send(stream),
+                Wake::Deadline => {}
+                Wake::GoingDown => {
+                    return Some(Status::unavailable(
+                        "this server is going down, try another",
+                    ));
+                }
+                Wake::Gone => return None,
+            }
+            if self.pending.is_none() {
+                self.pending = self.session.poll(Instant::now());
+            }
+        }
+    }
+
+    /// Reading never waits for writing, nor writing for reading (R106).
+    async fn wait(&mut self, stream: &mut Stream) -> Wake {
+        let deadline = self
+            .session
+            .next_deadline()
+            .filter(|_| self.pending.is_none());
+        let timer = async move {
+            match deadline {
+                Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            _ = self.discovery.going_down.wait_for(|down| *down) => Wake::GoingDown,
+            () = stream.outbox.closed() => Wake::Gone,
+            request = stream.requests.message() => Wake::Request(request),
+            fed = self.snapshots.changed() => match fed {
+                Ok(()) => Wake::Snapshot,
+                // Whoever makes snapshots is gone, so everything goes down.
+                Err(_) => Wake::GoingDown,
+            },
+            room = stream.outbox.reserve(), if self.pending.is_some() => match room {
+                Ok(_) => Wake::Room,
+                Err(_) => Wake::Gone,
+            },
+            () = timer => Wake::Deadline,
+        }
+    }
+
+    /// There is room: nobody else sends to this outbox.
+    fn send(&mut self, stream: &Stream) {
+        if let Some(message) = self.pending.take() {
+            let bytes = message.payload.len() + message.nonce.len();
+            self.discovery
+                .metrics
+                .responses
+                .get_or_create(&self.fleet)
+                .inc();
+            self.discovery
+                .metrics
+                .bytes
+                .get_or_create(&self.fleet)
+                .inc_by(bytes as u64);
+            if let Err(mpsc::error::TrySendError::Full(Outbound::Message(message))) =
+                stream.outbox.try_send(Outbound::Message(message))
+            {
+                self.pending = Some(message);
+            }
+        }
+    }
+
+    fn on_request(&mut self, request: DeltaDiscoveryRequest) -> Result<(), Refusal> {
+        let event = self.session.on_request(request)?;
+        let metrics = &self.discovery.metrics;
+        match event {
+            None => {}
+            Some(Event::Acked { type_url, .. }) => {
+                metrics
+                    .acks
+                    .get_or_create(&self.of_type(type_url.short()))
+                    .inc();
+            }
+            Some(Event::Nacked { type_url, rejected }) => {
+                let of_type = self.of_type(type_url.short());
+                metrics.nacks.get_or_create(&of_type).inc();
+                metrics
+                    .rejected
+                    .get_or_create(&of_type)
+                    .inc_by(rejected.len() as u64);
+                let named: Vec<_> = rejected
+                    .iter()
+                    .take(LOGGED_REJECTIONS)
+                    .map(|(name, why)| format!("{name}: {}", why.reason))
+                    .collect();
+                warn!(
+                    r#type = type_url.short(),
+                    count = rejected.len(),
+                    resources = named.join("; "),
+                    "node rejected resources; it keeps what it had, and they are not sent again until they change"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn of_type(&self, short: &str) -> OfType {
+        OfType {
+            fleet: self.fleet.fleet.clone(),
+            r#type: short.to_owned(),
+        }
+    }
+}
+
+fn to_status(refusal: &Refusal) -> Status {
+    match refusal {
+        Refusal::NoType => Status::invalid_argument(refusal.to_string()),
+        Refusal::TooManyTypes | Refusal::TooManyNames => {
+            Status::resource_exhausted(refusal.to_string())
+        }
+    }
+}
+
+fn user_agent(node: &Node) -> String {
+    let version = match &node.user_agent_version_type {
+        Some(UserAgentVersionType::UserAgentVersion(version)) => version.as_str(),
+        None => "",
+    };
+    clean(format!("{} {version}", node.user_agent_name).trim_end())
+}

@@ -1,0 +1,14 @@
+//! Owns what the integration tests share: real components, installed once, started and always stopped.
+//! Must not know: what any one test wants to show.
+#![allow(dead_code, unreachable_pub)]
+
+pub mod ask;
+pub mod etcd;
+pub mod install;
+pub mod pki;
+pub mod ports;
+pub mod process;
+pub mod programs;
+pub mod stream;
+#[cfg(test)]
+mod tests;
