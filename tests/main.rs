@@ -1,6 +1,8 @@
 //! The integration tests of the whole, one binary. Real servers, real stores, real clients.
 #![allow(clippy::unwrap_used)]
 
+mod admin;
+mod cli;
 mod harness;
 mod sim;
 mod store;
