@@ -3,7 +3,9 @@
 
 mod admin;
 mod cli;
+mod fuzz;
 mod harness;
+mod proxy;
 mod sim;
 mod store;
 mod tidy;

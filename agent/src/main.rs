@@ -1,2 +1,8 @@
 //! The `bellwether-agent` binary.
-fn main() {}
+
+use std::process::ExitCode;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    bellwether_agent::program::run(std::env::args_os().collect()).await
+}

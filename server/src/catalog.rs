@@ -24,6 +24,7 @@ mod pattern;
 mod read;
 mod references;
 mod spec;
+mod warnings;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,6 +39,7 @@ use self::compile::compile;
 use self::entry::{Entries, Part, Place};
 use self::parse::Shape;
 use self::references::References;
+use self::warnings::Warnings;
 use crate::fleet::KeyProblem;
 use crate::keys::{INIT_DIR, Item, Key, Kind, Prefix};
 use crate::store::{Batch, Change, KeyValue, Revision};
@@ -53,7 +55,7 @@ pub struct Catalog {
     references: References,
     counts: BTreeMap<&'static str, u64>,
     problems: BTreeMap<String, Problem>,
-    warnings: BTreeMap<String, Warned>,
+    warnings: Warnings,
 }
 
 /// A key whose newest value is bad.
@@ -62,13 +64,6 @@ struct Problem {
     reason: String,
     revision: Revision,
     last_good: bool,
-}
-
-/// A key whose value is in force, with reservations.
-#[derive(Debug)]
-struct Warned {
-    revision: Revision,
-    texts: Vec<String>,
 }
 
 impl Catalog {
@@ -81,7 +76,7 @@ impl Catalog {
             references: References::default(),
             counts: BTreeMap::new(),
             problems: BTreeMap::new(),
-            warnings: BTreeMap::new(),
+            warnings: Warnings::default(),
         }
     }
 
@@ -125,14 +120,7 @@ impl Catalog {
     /// Keys that are in force but not as their author may think, in key order. Not a problem: an agent
     /// answers what the texts say. A key with several of them comes several times.
     pub fn warnings(&self) -> impl Iterator<Item = KeyProblem> + '_ {
-        self.warnings.iter().flat_map(|(key, warned)| {
-            warned.texts.iter().map(|text| KeyProblem {
-                key: key.clone(),
-                reason: text.clone(),
-                revision: warned.revision.0,
-                last_good: false,
-            })
-        })
+        self.warnings.iter()
     }
 
     /// How many keys are in force, by directory; credentials by themselves. Kinds without are left out.
@@ -182,6 +170,7 @@ impl Catalog {
     fn forget(&mut self, key: &str) -> Option<Item> {
         let place = self.place(key)?;
         self.problems.remove(key);
+        self.warnings.remove(key);
         self.entries.get(&place.item)?;
         self.edit(&place.item, |item| item.delete(&place.part));
         Some(place.item)
@@ -254,26 +243,19 @@ impl Catalog {
         let Some(entry) = self.entries.get_mut(item) else {
             return;
         };
-        for key in std::mem::take(&mut entry.warned) {
-            self.warnings.remove(&key);
-        }
-        let mut keys: Vec<String> = Vec::new();
-        for (part, text) in warnings {
-            let key = key_of(&self.prefix, item, &part);
-            let revision = entry
-                .source(&part)
-                .map_or(Revision(0), |source| source.revision);
-            let texts = Vec::new();
-            self.warnings
-                .entry(key.clone())
-                .or_insert(Warned { revision, texts })
-                .texts
-                .push(text);
-            if !keys.contains(&key) {
-                keys.push(key);
+        if entry.warned {
+            for part in entry.parts() {
+                self.warnings.remove(&key_of(&self.prefix, item, &part));
             }
         }
-        entry.warned = keys.into();
+        entry.warned = !warnings.is_empty();
+        for (part, text) in warnings {
+            let source = entry
+                .source(&part)
+                .expect("only keys that are there are warned of");
+            let key = key_of(&self.prefix, item, &part);
+            self.warnings.add(key, source.revision, &text);
+        }
     }
 }
 

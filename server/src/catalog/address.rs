@@ -95,10 +95,10 @@ fn port(digits: &str) -> Read<u32> {
             quoted(digits)
         )));
     }
-    match digits.parse::<u64>() {
+    match digits.parse::<u16>() {
         Ok(0) => Err(Invalid::new("port is 0")),
-        Ok(port) if port <= u64::from(u16::MAX) => Ok(u32::from(port as u16)),
-        _ => Err(Invalid::new(format!("port is over {}", u16::MAX))),
+        Ok(port) => Ok(port.into()),
+        Err(_) => Err(Invalid::new(format!("port is over {}", u16::MAX))),
     }
 }
 

@@ -60,8 +60,8 @@ pub(super) struct Entry {
     pub(super) made: Box<[(u8, Version)]>,
     /// What those that refer to it see.
     pub(super) face: Face,
-    /// Keys that have warnings.
-    pub(super) warned: Box<[String]>,
+    /// Some of its keys have warnings.
+    pub(super) warned: bool,
 }
 
 /// What an item looks like to those that refer to it. They need work only when it changes, so that
@@ -117,6 +117,14 @@ impl Entry {
             Part::Legacy => self.legacy.as_deref(),
             Part::Credential(id) => self.credentials.get(id),
         }
+    }
+
+    /// Its keys, good or bad.
+    pub(super) fn parts(&self) -> impl Iterator<Item = Part> {
+        let current = self.current.as_ref().map(|_| Part::Current);
+        let legacy = self.legacy.as_ref().map(|_| Part::Legacy);
+        let credentials = self.credentials.keys().cloned().map(Part::Credential);
+        current.into_iter().chain(legacy).chain(credentials)
     }
 
     /// Takes what was read from a key. A bad value leaves the last good one in force, unless the key
@@ -197,22 +205,22 @@ impl Entry {
 
 /// Every item there is.
 #[derive(Debug, Default)]
-pub(super) struct Entries(BTreeMap<Item, Entry>);
+pub(super) struct Entries(BTreeMap<Item, Box<Entry>>);
 
 impl Entries {
     /// One item.
     pub(super) fn get(&self, item: &Item) -> Option<&Entry> {
-        self.0.get(item)
+        self.0.get(item).map(Box::as_ref)
     }
 
     /// Every item, in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&Item, &Entry)> {
-        self.0.iter()
+        self.0.iter().map(|(item, entry)| (item, &**entry))
     }
 
     /// One item, to change.
     pub(super) fn get_mut(&mut self, item: &Item) -> Option<&mut Entry> {
-        self.0.get_mut(item)
+        self.0.get_mut(item).map(Box::as_mut)
     }
 
     /// One item, made if need be.

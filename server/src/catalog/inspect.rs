@@ -18,7 +18,7 @@ pub use self::load::{EtcdLoad, Proxies};
 use super::Catalog;
 use super::spec::{Code, Remark, Spec};
 use crate::fleet::KeyProblem;
-use crate::keys::Prefix;
+use crate::keys::{Kind, Prefix};
 use crate::store::{Batch, Change, Reading};
 
 /// What is under a prefix.
@@ -130,25 +130,14 @@ pub fn inspect(prefix: &Prefix, reading: &Reading, proxies: &Proxies) -> Inspect
         .get("stream_routes")
         .copied()
         .unwrap_or_default();
-    let mut uses: BTreeMap<String, PluginUse> = BTreeMap::new();
+    let mut uses = Uses::default();
     for (item, entry) in catalog.entries.iter() {
         let credentials = entry
             .credentials()
             .filter_map(|(_, source)| source.spec.as_ref());
         for spec in entry.spec().into_iter().chain(credentials) {
             report.not_run.add(spec);
-            let directory = match spec {
-                Spec::Credential(_) => super::CREDENTIALS,
-                _ => item.kind.directory(),
-            };
-            for (name, _) in spec
-                .plugins()
-                .into_iter()
-                .flat_map(|plugins| plugins.enabled())
-            {
-                let used = uses.entry(name.to_owned()).or_default();
-                *used.declared_by.entry(directory.to_owned()).or_default() += 1;
-            }
+            uses.declared(item.kind, spec);
         }
     }
     for resource in changes.upserts {
@@ -156,20 +145,47 @@ pub fn inspect(prefix: &Prefix, reading: &Reading, proxies: &Proxies) -> Inspect
             let route = native::Route::decode(resource.body());
             let route = route.expect("the catalog encoded it itself");
             report.routes.add(&route);
-            for plugin in route.plugins {
-                uses.entry(plugin.name).or_default().routes += 1;
-            }
+            uses.merged(route);
         }
     }
-    report.plugins = uses
-        .into_iter()
-        .map(|(name, used)| PluginUse {
+    report.plugins = uses.list();
+    report
+}
+
+/// Plugins by name, while they are being counted.
+#[derive(Default)]
+struct Uses(BTreeMap<String, PluginUse>);
+
+impl Uses {
+    fn declared(&mut self, kind: Kind, spec: &Spec) {
+        let directory = match spec {
+            Spec::Credential(_) => super::CREDENTIALS,
+            _ => kind.directory(),
+        };
+        for (name, _) in spec
+            .plugins()
+            .into_iter()
+            .flat_map(|plugins| plugins.enabled())
+        {
+            let used = self.0.entry(name.to_owned()).or_default();
+            *used.declared_by.entry(directory.to_owned()).or_default() += 1;
+        }
+    }
+
+    fn merged(&mut self, route: native::Route) {
+        for plugin in route.plugins {
+            self.0.entry(plugin.name).or_default().routes += 1;
+        }
+    }
+
+    fn list(self) -> Vec<PluginUse> {
+        let named = |(name, used): (String, PluginUse)| PluginUse {
             run_by_agent: is_run_by_agent(&name),
             name,
             ..used
-        })
-        .collect();
-    report
+        };
+        self.0.into_iter().map(named).collect()
+    }
 }
 
 impl RouteAnswers {

@@ -21,10 +21,9 @@ fn reading(values: &[(&str, Value)]) -> Reading {
     }
 }
 
-#[test]
-fn a_report_says_what_is_there_and_what_can_not_be_done() {
+fn sample() -> Reading {
     let nodes = json!({"nodes": {"a:1": 1}});
-    let reading = reading(&[
+    reading(&[
         ("consumers/j", json!({"username": "j"})),
         (
             "consumers/j/credentials/1",
@@ -55,14 +54,21 @@ fn a_report_says_what_is_there_and_what_can_not_be_done() {
             json!({"discovery_type": "nacos", "service_name": "a"}),
         ),
         ("upstreams/2", json!({"scheme": "kafka", "nodes": {}})),
-    ]);
-    let prefix = Prefix::new("/apisix").unwrap();
+    ])
+}
+
+fn report() -> Inspection {
     let proxies = Proxies {
         proxies: 100,
         workers: 4,
         servers: 2,
     };
-    let report = inspect(&prefix, &reading, &proxies);
+    inspect(&Prefix::new("/apisix").unwrap(), &sample(), &proxies)
+}
+
+#[test]
+fn a_report_says_what_is_there_and_what_can_not_be_done() {
+    let report = report();
     assert_eq!((report.keys, report.revision), (12, 99));
     let counts = serde_json::to_value(&report.counts).unwrap();
     assert_eq!(
@@ -92,6 +98,13 @@ fn a_report_says_what_is_there_and_what_can_not_be_done() {
     assert_eq!(report.problems.len(), 1);
     assert_eq!(report.problems[0].key, "/apisix/routes/5");
 
+    let text = serde_json::to_string(&report).unwrap();
+    assert_eq!(serde_json::from_str::<Inspection>(&text).unwrap(), report);
+}
+
+#[test]
+fn the_load_on_etcd_is_that_of_workers_today_and_of_servers_with_bellwether() {
+    let report = report();
     let load = report.load;
     assert_eq!((load.today.connections, load.today.watches), (400, 5200));
     assert_eq!(load.today.watcher_bytes, 400 * 88 * 1024);
@@ -105,6 +118,4 @@ fn a_report_says_what_is_there_and_what_can_not_be_done() {
         (2, 2)
     );
     assert_eq!(load.with_bellwether.read_bytes, 2 * report.bytes);
-    let text = serde_json::to_string(&report).unwrap();
-    assert_eq!(serde_json::from_str::<Inspection>(&text).unwrap(), report);
 }

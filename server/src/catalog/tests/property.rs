@@ -8,11 +8,10 @@ use serde_json::json;
 use super::*;
 use crate::catalog::parse::Shape;
 
-/// Keys, and values that may be written there. Ids are few, so that references hit and miss.
-fn pool() -> Vec<(&'static str, Vec<String>)> {
-    let tls = json!({"scheme": "https", "nodes": {"a": 1}, "tls": {"client_cert_id": 1}});
-    let split = json!({"traffic-split": {"rules": [{"weighted_upstreams": [{"upstream_id": 2}]}]}});
-    let routes = vec![
+/// Routes with references that hit and miss, and one that is bad.
+fn routes() -> Vec<Value> {
+    let (tls, split) = (tls(), split());
+    vec![
         json!({"uri": "/1", "upstream": upstream("a:1")}),
         json!({"uri": "/1", "upstream": tls}),
         json!({"uri": "/2", "upstream_id": 1}),
@@ -23,7 +22,20 @@ fn pool() -> Vec<(&'static str, Vec<String>)> {
         json!({"uri": "/6", "service_id": 1, "upstream": {"scheme": "udp", "nodes": {}}}),
         json!({"uri": "/7", "filter_func": "function(vars) end", "upstream_id": 2}),
         json!({"uri": "bad", "upstream_id": 2}),
-    ];
+    ]
+}
+
+fn tls() -> Value {
+    json!({"scheme": "https", "nodes": {"a": 1}, "tls": {"client_cert_id": 1}})
+}
+
+fn split() -> Value {
+    json!({"traffic-split": {"rules": [{"weighted_upstreams": [{"upstream_id": 2}]}]}})
+}
+
+/// Keys, and values that may be written there. Ids are few, so that references hit and miss.
+fn pool() -> Vec<(&'static str, Vec<String>)> {
+    let (tls, split) = (tls(), split());
     let services = vec![
         json!({"upstream_id": 1, "hosts": ["a"]}),
         json!({"upstream": upstream("s:1"), "plugins": {"a": {"s": 1}}}),
@@ -75,9 +87,9 @@ fn pool() -> Vec<(&'static str, Vec<String>)> {
             .collect()
     };
     vec![
-        ("routes/1", text(routes.clone())),
-        ("routes/2", text(routes.clone())),
-        ("routes/3", text(routes)),
+        ("routes/1", text(routes())),
+        ("routes/2", text(routes())),
+        ("routes/3", text(routes())),
         ("services/1", text(services.clone())),
         ("services/2", text(services)),
         ("upstreams/1", text(upstreams.clone())),

@@ -1,0 +1,139 @@
+//! Owns the composition of an agent: binds every port first, serves what is on disk, then follows the
+//! discovery servers. Must not know: how any part does its work.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use bellwether::wire::core::{Node, node::UserAgentVersionType};
+use bellwether::wire::google::protobuf::{Struct, Value, value::Kind};
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tracing::{error, info};
+
+use crate::admin::{self, AdminState};
+use crate::apply::Applier;
+use crate::config::AgentArgs;
+use crate::disk::Disk;
+use crate::metrics::Metrics;
+use crate::proxy::{Proxy, ProxyConfig};
+use crate::save::save;
+use crate::subscribe::{SubscribeConfig, Subscription};
+use crate::table::Table;
+
+/// How long the last save and the last requests may take after the agent was told to stop. A little
+/// longer than the proxy's own grace.
+const DRAIN: Duration = Duration::from_secs(35);
+
+/// An agent whose ports are bound and which already serves what it had on disk.
+#[derive(Debug)]
+pub struct Bound {
+    /// Where requests to be proxied come in.
+    pub http: SocketAddr,
+    /// Where `/ready` and its like are.
+    pub admin: SocketAddr,
+    http_listener: TcpListener,
+    admin_listener: TcpListener,
+    proxy: Arc<Proxy>,
+    admin_state: AdminState,
+    subscription: Subscription,
+    disk: Disk,
+    held: watch::Receiver<crate::held::Held>,
+}
+
+/// Binds the ports and puts what is on disk in force.
+///
+/// # Errors
+/// A port is taken, or the state folder can't be used. A damaged file in it is no error: it is said,
+/// and the agent starts empty.
+pub async fn bind(args: &AgentArgs) -> anyhow::Result<Bound> {
+    let http_listener = listen("--http-listen", args.http_listen).await?;
+    let admin_listener = listen("--admin-listen", args.admin_listen).await?;
+    let disk = Disk::open(&args.state_dir)?;
+    let table = Arc::new(ArcSwap::new(Table::empty(args.limits(), args.matching())));
+    let mut applier = Applier::new(table.clone());
+    match disk.load() {
+        Ok(Some(kept)) => applier.restore(&kept),
+        Ok(None) => info!("nothing on disk yet"),
+        Err(error) => error!(error = %error, "can't start from the last good configuration; starting empty"),
+    }
+    let held = applier.watch();
+    let config = SubscribeConfig {
+        servers: args.server.clone(),
+        node: node(args, &disk)?,
+    };
+    let (subscription, status) = Subscription::new(config, applier);
+    let mut registry = prometheus_client::registry::Registry::default();
+    let metrics = Metrics::new(&mut registry, table.clone());
+    let proxy = Proxy::new(table.clone(), ProxyConfig::default(), metrics);
+    let admin_state = AdminState::new(table, held.clone(), status, registry);
+    Ok(Bound {
+        http: http_listener.local_addr()?,
+        admin: admin_listener.local_addr()?,
+        http_listener,
+        admin_listener,
+        proxy,
+        admin_state,
+        subscription,
+        disk,
+        held,
+    })
+}
+
+async fn listen(option: &str, address: SocketAddr) -> anyhow::Result<TcpListener> {
+    let listener = TcpListener::bind(address).await;
+    listener.with_context(|| format!("can't listen on {option} {address}"))
+}
+
+fn node(args: &AgentArgs, disk: &Disk) -> anyhow::Result<Node> {
+    let id = match &args.node_id {
+        Some(id) => id.clone(),
+        None => disk.node_id()?,
+    };
+    let text = |text: &String| Value {
+        kind: Some(Kind::StringValue(text.clone())),
+    };
+    let labels = args.label.iter().map(|(key, value)| (key.clone(), text(value)));
+    Ok(Node {
+        id,
+        cluster: args.fleet.clone(),
+        metadata: Some(Struct { fields: labels.collect() }),
+        user_agent_name: "bellwether-agent".to_owned(),
+        user_agent_version_type: Some(UserAgentVersionType::UserAgentVersion(
+            env!("CARGO_PKG_VERSION").to_owned(),
+        )),
+        ..Node::default()
+    })
+}
+
+impl Bound {
+    /// Serves until `stop` is done, then lets requests end.
+    ///
+    /// # Errors
+    /// A listener fails.
+    pub async fn run(self, stop: impl Future<Output = ()> + Send) -> anyhow::Result<()> {
+        let (stopping, stopped) = watch::channel(false);
+        let saving = tokio::spawn(save(self.disk, self.held, stopped.clone()));
+        let following = tokio::spawn(self.subscription.run());
+        let proxy = self.proxy.clone();
+        let sweeping = tokio::spawn(async move { proxy.sweep().await });
+        let answering = tokio::spawn(admin::serve(self.admin_listener, self.admin_state, stopped.clone()));
+        let drain = stopped.clone();
+        let proxying = tokio::spawn(async move { self.proxy.serve(self.http_listener, drain).await });
+        stop.await;
+        info!("going down");
+        following.abort();
+        sweeping.abort();
+        stopping.send_replace(true);
+        let gone = async {
+            saving.await?;
+            proxying.await?;
+            answering.await?;
+            Ok(())
+        };
+        tokio::time::timeout(DRAIN, gone).await.context("requests did not end in time")?
+    }
+}
