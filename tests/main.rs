@@ -5,7 +5,6 @@ mod admin;
 mod cli;
 mod fuzz;
 mod harness;
-mod proxy;
 mod sim;
 mod store;
 mod tidy;
