@@ -45,6 +45,9 @@ struct Seen {
     name: &'static str,
     connections: AtomicU64,
     requests: AtomicU64,
+    /// Bytes of bodies that left it, and that came.
+    sent: Arc<AtomicU64>,
+    received: AtomicU64,
     /// Requests whose handler was dropped before it answered.
     aborted: Semaphore,
     hanging: Semaphore,
@@ -68,6 +71,8 @@ impl Upstream {
             name,
             connections: AtomicU64::new(0),
             requests: AtomicU64::new(0),
+            sent: Arc::default(),
+            received: AtomicU64::new(0),
             aborted: Semaphore::new(0),
             hanging: Semaphore::new(0),
             chunks: Semaphore::new(0),
@@ -88,6 +93,16 @@ impl Upstream {
     /// Requests that ever came.
     pub fn requests(&self) -> u64 {
         self.seen.requests.load(Ordering::SeqCst)
+    }
+
+    /// Bytes of `/zeros` bodies that it has given to its connection.
+    pub fn sent(&self) -> u64 {
+        self.seen.sent.load(Ordering::SeqCst)
+    }
+
+    /// Bytes that `/sink` has read.
+    pub fn received(&self) -> u64 {
+        self.seen.received.load(Ordering::SeqCst)
     }
 
     /// Lets one `/stream` send its second chunk.
@@ -114,6 +129,7 @@ impl Drop for Upstream {
 
 async fn accept(listener: TcpListener, seen: Arc<Seen>) {
     while let Ok((stream, _)) = listener.accept().await {
+        stream.set_nodelay(true).unwrap();
         seen.connections.fetch_add(1, Ordering::SeqCst);
         let seen = seen.clone();
         tokio::spawn(async move {
@@ -134,7 +150,7 @@ async fn answer(seen: &Arc<Seen>, mut request: Request<Incoming>) -> Response<Bo
     seen.requests.fetch_add(1, Ordering::SeqCst);
     let path = request.uri().path().to_owned();
     if let Some(count) = path.strip_prefix("/zeros/") {
-        return Response::new(zeros(count.parse().unwrap()));
+        return Response::new(zeros(count.parse().unwrap(), &seen.sent));
     }
     if let Some(status) = path.strip_prefix("/status/") {
         let mut response = Response::new(body(""));
@@ -179,7 +195,9 @@ async fn answer(seen: &Arc<Seen>, mut request: Request<Incoming>) -> Response<Bo
             let mut bytes = 0;
             let mut incoming = request.into_body();
             while let Some(Ok(frame)) = incoming.frame().await {
-                bytes += frame.data_ref().map_or(0, Bytes::len);
+                let more = frame.data_ref().map_or(0, Bytes::len) as u64;
+                seen.received.fetch_add(more, Ordering::SeqCst);
+                bytes += more;
             }
             Response::new(body(&bytes.to_string()))
         }
@@ -240,14 +258,17 @@ fn data(text: &'static str) -> DataFrame {
     Ok(Frame::data(Bytes::from_static(text.as_bytes())))
 }
 
-/// So many zeros, in chunks that share their memory.
-pub fn zeros(count: usize) -> Body {
+/// So many zeros, in chunks that share their memory. `taken` counts those that were asked for.
+pub fn zeros(count: u64, taken: &Arc<AtomicU64>) -> Body {
     static CHUNK: [u8; 64 << 10] = [0; 64 << 10];
-    let whole = count / CHUNK.len();
-    let rest = Bytes::from_static(&CHUNK[..count % CHUNK.len()]);
-    let chunks = stream::iter(0..whole)
-        .map(|_| Ok(Frame::data(Bytes::from_static(&CHUNK))))
-        .chain(stream::iter([Ok(Frame::data(rest))]));
+    let size = CHUNK.len() as u64;
+    let taken = taken.clone();
+    let chunks = stream::iter((0..count.div_ceil(size)).map(move |index| {
+        let length = size.min(count - index * size);
+        taken.fetch_add(length, Ordering::SeqCst);
+        let length = usize::try_from(length).unwrap();
+        Ok(Frame::data(Bytes::from_static(&CHUNK[..length])))
+    }));
     BodyExt::boxed(StreamBody::new(chunks))
 }
 
@@ -332,6 +353,7 @@ pub enum Connection {
 impl Connection {
     pub async fn http1(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(async move {
             let _ = connection.with_upgrades().await;
@@ -341,6 +363,7 @@ impl Connection {
 
     pub async fn http2(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
         let executor = TokioExecutor::new();
         let (sender, connection) = http2::handshake(executor, TokioIo::new(stream))
             .await
