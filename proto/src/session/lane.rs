@@ -132,6 +132,10 @@ impl Lane {
         }
         if changed.wildcard_started && !first {
             self.resend = true;
+            // What was sent for the old subscription may still be on its way, and would be taken for
+            // the new one's: each name of it gets a word of its own.
+            let unanswered = self.late.iter().flat_map(|late| &late.part().offered);
+            self.due.extend(unanswered.map(|(name, _)| name.clone()));
             self.rejected.clear();
         }
         for name in &changed.dropped {
