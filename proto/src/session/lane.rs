@@ -106,6 +106,10 @@ impl Lane {
         self.subscription.names().len()
     }
 
+    pub(super) fn claims_something(&self) -> bool {
+        !self.claims.is_empty()
+    }
+
     pub(super) fn has_withheld(&self) -> bool {
         !self.withheld.is_empty()
     }

@@ -797,8 +797,32 @@ fn a_node_is_never_taken_back_in_time() {
     d.silence();
     d.publish(&[(ROUTE, "a", "2")]);
     d.silence();
+    assert!(matches!(
+        d.session.holds_back(),
+        Some(HoldBack::Behind { .. })
+    ));
     d.publish(&[]);
     assert_eq!(d.hear().len(), 2);
+}
+
+/// R44: a store that was emptied while the server was down is no instruction.
+#[test]
+fn an_empty_fleet_takes_nothing_from_a_node_that_holds_something() {
+    let mut d = Dialogue::new();
+    d.publish(&[]);
+    d.say(resume(ROUTE, &["*"], &[("a", "1")]));
+    d.silence();
+    assert_eq!(d.session.holds_back(), Some(HoldBack::Blank));
+    d.publish(&[(ROUTE, "b", "1")]);
+    let response = d.hear_one();
+    assert_eq!(
+        (sent(&response), removed(&response)),
+        (vec!["b"], vec!["a"])
+    );
+    // What is deleted before our eyes is deleted.
+    d.say(ack(&response));
+    d.publish(&[(ROUTE, "b", "")]);
+    assert_eq!(removed(&d.hear_one()), ["b"]);
 }
 
 #[test]

@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use bellwether::rejection::clean;
-use bellwether::session::{Event, Outgoing, Refusal, Session};
+use bellwether::session::{Event, HoldBack, Outgoing, Refusal, Session};
 use bellwether::wire::core::{Node, node::UserAgentVersionType};
 use bellwether::wire::discovery::DeltaDiscoveryRequest;
 use tokio::sync::mpsc;
@@ -43,6 +43,7 @@ struct Open {
     session: Session,
     registration: Registration,
     pending: Option<Outgoing>,
+    held_back: Option<HoldBack>,
 }
 
 /// What a stream may be woken by.
@@ -132,6 +133,7 @@ impl Stream {
             session: Session::new(),
             registration,
             pending: None,
+            held_back: None,
         };
         Ok((first, open))
     }
@@ -161,10 +163,7 @@ impl Open {
             return Some(to_status(&refusal));
         }
         loop {
-            self.registration.report(|| StreamState {
-                types: self.session.status().collect(),
-                in_sync: self.session.in_sync(),
-            });
+            self.report();
             match self.wait(stream).await {
                 Wake::Request(Ok(Some(request))) => {
                     if let Err(refusal) = self.on_request(*request) {
@@ -192,6 +191,19 @@ impl Open {
                 self.pending = self.session.poll(Instant::now());
             }
         }
+    }
+
+    fn report(&mut self) {
+        let held_back = self.session.holds_back();
+        if let Some(why) = held_back.filter(|_| self.held_back.is_none()) {
+            warn!(reason = %why, "nothing is sent to this node; it keeps what it has");
+        }
+        self.held_back = held_back;
+        self.registration.report(|| StreamState {
+            types: self.session.status().collect(),
+            in_sync: self.session.in_sync() && held_back.is_none(),
+            held_back,
+        });
     }
 
     /// Reading never waits for writing, nor writing for reading (R106).
