@@ -26,6 +26,12 @@ pub(crate) const ADMIN: &str = "admin-key-of-the-tests";
 /// The key that may look.
 pub(crate) const VIEWER: &str = "viewer-key-of-the-tests";
 
+/// A certificate and its private key.
+pub(crate) fn certificate() -> (String, String) {
+    let made = rcgen::generate_simple_self_signed(["a.com".to_owned()]).unwrap();
+    (made.cert.pem(), made.signing_key.serialize_pem())
+}
+
 /// An etcd of one member.
 pub(crate) fn of_member(endpoint: String) -> EtcdConfig {
     EtcdConfig {

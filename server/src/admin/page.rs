@@ -158,7 +158,7 @@ mod tests {
                 value: json!({
                     "name": format!("route-{n}"),
                     "uri": format!("/u/{n}"),
-                    "labels": {if n % 2 == 0 { "even" } else { "odd" }: "1"},
+                    "labels": {if n.is_multiple_of(2) { "even" } else { "odd" }: "1"},
                     "service_id": if n < 3 { json!("s") } else { json!(7) },
                     "upstream_id": if n == 1 { "u" } else { "v" },
                 }),

@@ -4,6 +4,7 @@ use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use super::access::aside;
 use super::answer::{self, Problem};
 use super::document;
 use super::page::{Listed, Selection};
@@ -38,11 +39,7 @@ pub(crate) async fn list(call: Call<'_>) -> Result<Response, Problem> {
     for directory in directories(&collection, &prefix) {
         found.extend(call.access.read(&directory).await?.entries);
     }
-    // Parsing and printing 100,000 values takes long enough to keep other requests waiting.
-    let work = move || render(&collection, &prefix, &selection, found);
-    tokio::task::spawn_blocking(work)
-        .await
-        .expect("rendering does not panic and is not cancelled")
+    aside(move || render(&collection, &prefix, &selection, found)).await?
 }
 
 fn directories(collection: &Collection, prefix: &Prefix) -> Vec<String> {
