@@ -102,12 +102,7 @@ fn conclude(
     human: bool,
     io: &mut Io<'_>,
 ) -> Result<Exit, CliError> {
-    let names = |steps: &[Step]| -> Vec<String> {
-        steps
-            .iter()
-            .map(|step| format!("{} {}", step.verb(), step.item))
-            .collect()
-    };
+    let names = |steps: &[Step]| -> Vec<String> { steps.iter().map(ToString::to_string).collect() };
     let (applied, rest) = (names(&plan.steps[..done]), names(&plan.steps[done..]));
     if !human {
         let mut report = plan.to_json();
@@ -224,7 +219,7 @@ async fn carry_out(step: &Step, server: &ServerArgs, client: &Client) -> Result<
     let body = body.map(without_times);
     let what = match &step.action {
         Action::Create { source, .. } => format!("create {} ({source})", step.item),
-        Action::Update { .. } | Action::Delete { .. } => format!("{} {}", step.verb(), step.item),
+        Action::Update { .. } | Action::Delete { .. } => step.to_string(),
     };
     let reply = client
         .send(method, &path, Some(condition), body.as_ref())

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use similar::TextDiff;
 
 use super::documents::Documents;
+use super::output::clean;
 use super::redact::redact;
 use crate::keys::{Item, Kind};
 
@@ -114,7 +115,7 @@ impl fmt::Display for Plan {
             return write!(f, "nothing to do, {} unchanged", self.unchanged);
         }
         for step in &self.steps {
-            writeln!(f, "{} {}", step.verb(), step.item)?;
+            writeln!(f, "{step}")?;
             for line in step.diff().lines() {
                 writeln!(f, "    {line}")?;
             }
@@ -125,6 +126,12 @@ impl fmt::Display for Plan {
             "{create} to create, {change} to change, {delete} to delete, {} unchanged",
             self.unchanged
         )
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.verb(), clean(&self.item.to_string()))
     }
 }
 
@@ -315,11 +322,7 @@ mod tests {
             (Kind::Service, "9", json!({})),
         ]);
         let plan = Plan::new(wanted, has, true);
-        let order: Vec<String> = plan
-            .steps
-            .iter()
-            .map(|step| format!("{} {}", step.verb(), step.item))
-            .collect();
+        let order: Vec<String> = plan.steps.iter().map(ToString::to_string).collect();
         assert_eq!(
             order,
             [
