@@ -5,6 +5,7 @@ mod admin;
 mod cli;
 mod fuzz;
 mod harness;
+mod main_job;
 mod sim;
 mod store;
 mod tidy;

@@ -14,14 +14,16 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tracing::{error, info};
 
-use crate::admin::{self, AdminState};
+use crate::admin::{Admin, Section};
 use crate::apply::Applier;
 use crate::config::AgentArgs;
 use crate::disk::Disk;
+use crate::held::Held;
 use crate::metrics::Metrics;
 use crate::proxy::{Proxy, ProxyConfig};
+use crate::readiness::Readiness;
 use crate::save::save;
-use crate::subscribe::{SubscribeConfig, Subscription};
+use crate::subscribe::{SubscribeConfig, Subscription, SubscriptionStatus};
 use crate::table::Table;
 
 /// How long the last save and the last requests may take after the agent was told to stop. A little
@@ -38,10 +40,10 @@ pub struct Bound {
     http_listener: TcpListener,
     admin_listener: TcpListener,
     proxy: Arc<Proxy>,
-    admin_state: AdminState,
+    pages: Arc<Admin>,
     subscription: Subscription,
     disk: Disk,
-    held: watch::Receiver<crate::held::Held>,
+    held: watch::Receiver<Held>,
 }
 
 /// Binds the ports and puts what is on disk in force.
@@ -55,28 +57,40 @@ pub async fn bind(args: &AgentArgs) -> anyhow::Result<Bound> {
     let disk = Disk::open(&args.state_dir)?;
     let table = Arc::new(ArcSwap::new(Table::empty(args.limits(), args.matching())));
     let mut applier = Applier::new(table.clone());
+    let readiness = Readiness::default();
+    let mut pending = Some(readiness.block("the first configuration"));
     match disk.load() {
-        Ok(Some(kept)) => applier.restore(&kept),
+        Ok(Some(kept)) => {
+            applier.restore(&kept);
+            pending = None;
+        }
         Ok(None) => info!("nothing on disk yet"),
-        Err(error) => error!(error = %error, "can't start from the last good configuration; starting empty"),
+        Err(error) => {
+            error!(error = %error, "can't start from the last good configuration; starting empty")
+        }
     }
     let held = applier.watch();
     let config = SubscribeConfig {
         servers: args.server.clone(),
         node: node(args, &disk)?,
     };
-    let (subscription, status) = Subscription::new(config, applier);
+    let (subscription, status) = Subscription::new(config, applier, pending);
     let mut registry = prometheus_client::registry::Registry::default();
     let metrics = Metrics::new(&mut registry, table.clone());
     let proxy = Proxy::new(table.clone(), ProxyConfig::default(), metrics);
-    let admin_state = AdminState::new(table, held.clone(), status, registry);
+    let pages = Admin::new(
+        readiness,
+        table,
+        Arc::new(registry),
+        sections(status, held.clone()),
+    );
     Ok(Bound {
         http: http_listener.local_addr()?,
         admin: admin_listener.local_addr()?,
         http_listener,
         admin_listener,
         proxy,
-        admin_state,
+        pages,
         subscription,
         disk,
         held,
@@ -88,6 +102,25 @@ async fn listen(option: &str, address: SocketAddr) -> anyhow::Result<TcpListener
     listener.with_context(|| format!("can't listen on {option} {address}"))
 }
 
+/// What `/config_dump` says besides the table.
+fn sections(
+    status: watch::Receiver<SubscriptionStatus>,
+    held: watch::Receiver<Held>,
+) -> Vec<(&'static str, Section)> {
+    let subscription = move || {
+        let status = status.borrow().clone();
+        let position = held.borrow().position;
+        serde_json::json!({
+            "server": status.server,
+            "synced": status.synced,
+            "position": position.map(|position| position.to_string()),
+            "last_error": status.last_error,
+            "rejected": *status.rejected,
+        })
+    };
+    vec![("subscription", Box::new(subscription))]
+}
+
 fn node(args: &AgentArgs, disk: &Disk) -> anyhow::Result<Node> {
     let id = match &args.node_id {
         Some(id) => id.clone(),
@@ -96,11 +129,16 @@ fn node(args: &AgentArgs, disk: &Disk) -> anyhow::Result<Node> {
     let text = |text: &String| Value {
         kind: Some(Kind::StringValue(text.clone())),
     };
-    let labels = args.label.iter().map(|(key, value)| (key.clone(), text(value)));
+    let labels = args
+        .label
+        .iter()
+        .map(|(key, value)| (key.clone(), text(value)));
     Ok(Node {
         id,
         cluster: args.fleet.clone(),
-        metadata: Some(Struct { fields: labels.collect() }),
+        metadata: Some(Struct {
+            fields: labels.collect(),
+        }),
         user_agent_name: "bellwether-agent".to_owned(),
         user_agent_version_type: Some(UserAgentVersionType::UserAgentVersion(
             env!("CARGO_PKG_VERSION").to_owned(),
@@ -120,9 +158,10 @@ impl Bound {
         let following = tokio::spawn(self.subscription.run());
         let proxy = self.proxy.clone();
         let sweeping = tokio::spawn(async move { proxy.sweep().await });
-        let answering = tokio::spawn(admin::serve(self.admin_listener, self.admin_state, stopped.clone()));
+        let answering = tokio::spawn(self.pages.serve(self.admin_listener, stopped.clone()));
         let drain = stopped.clone();
-        let proxying = tokio::spawn(async move { self.proxy.serve(self.http_listener, drain).await });
+        let proxying =
+            tokio::spawn(async move { self.proxy.serve(self.http_listener, drain).await });
         stop.await;
         info!("going down");
         following.abort();
@@ -134,6 +173,8 @@ impl Bound {
             answering.await?;
             Ok(())
         };
-        tokio::time::timeout(DRAIN, gone).await.context("requests did not end in time")?
+        tokio::time::timeout(DRAIN, gone)
+            .await
+            .context("requests did not end in time")?
     }
 }

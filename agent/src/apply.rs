@@ -11,6 +11,7 @@ use arc_swap::ArcSwap;
 use bellwether::name::Name;
 use bellwether::snapshot::Position;
 use bellwether::subscriber::Update;
+use bytes::Bytes;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -56,18 +57,21 @@ impl Applier {
     /// Puts what was kept on disk in force. What this build can't take is left out, and said.
     pub fn restore(&mut self, kept: &Held) {
         let mut edit = self.live.load_full().edit();
-        let mut held = Held {
-            position: kept.position,
-            ..Held::default()
-        };
+        let mut held = Held::at(kept.position);
         for (id, resource) in kept.iter() {
             match edit.upsert(&id.type_url, &id.name, &resource.body) {
-                Ok(()) => held.insert(&id.type_url, &id.name, &resource.version, &resource.body),
+                Ok(()) => {
+                    let body = resource.body.clone();
+                    held.insert(&id.type_url, &id.name, &resource.version, body);
+                }
                 Err(reason) => warn!(resource = %id, reason, "left out a resource kept on disk"),
             }
         }
         self.live.store(edit.finish());
-        info!(resources = held.len(), "serving the last good configuration from disk");
+        info!(
+            resources = held.len(),
+            "serving the last good configuration from disk"
+        );
         self.held.send_replace(held);
     }
 
@@ -78,8 +82,9 @@ impl Applier {
         let mut edit = self.live.load_full().edit();
         let mut held = self.held();
         for (at, offer) in update.offers.iter().enumerate() {
-            match edit.upsert(&update.type_url, &offer.name, &offer.body) {
-                Ok(()) => held.insert(&update.type_url, &offer.name, &offer.version, &offer.body),
+            let body = Bytes::copy_from_slice(&offer.body);
+            match edit.upsert(&update.type_url, &offer.name, &body) {
+                Ok(()) => held.insert(&update.type_url, &offer.name, &offer.version, body),
                 Err(reason) => drop(rejected.insert(offer.name.clone(), reason)),
             }
             if at % YIELD_EVERY == YIELD_EVERY - 1 {

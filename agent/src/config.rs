@@ -26,7 +26,12 @@ pub struct AgentArgs {
     #[arg(long, env = "BELLWETHER_SERVER", value_name = "URL", value_delimiter = ',', required = true, value_parser = parse_server)]
     pub server: Vec<Endpoint>,
     /// The fleet to belong to
-    #[arg(long, env = "BELLWETHER_FLEET", value_name = "NAME", default_value = "default")]
+    #[arg(
+        long,
+        env = "BELLWETHER_FLEET",
+        value_name = "NAME",
+        default_value = "default"
+    )]
     pub fleet: String,
     /// What to be called; without it a name is made once and kept in the state folder
     #[arg(long, env = "BELLWETHER_NODE_ID", value_name = "ID")]
@@ -35,16 +40,36 @@ pub struct AgentArgs {
     #[arg(long, env = "BELLWETHER_LABEL", value_name = "KEY=VALUE", value_delimiter = ',', value_parser = parse_label)]
     pub label: Vec<(String, String)>,
     /// Where requests to be proxied come in
-    #[arg(long, env = "BELLWETHER_HTTP_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:9080")]
+    #[arg(
+        long,
+        env = "BELLWETHER_HTTP_LISTEN",
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:9080"
+    )]
     pub http_listen: SocketAddr,
     /// Where /ready, /metrics and /config_dump are
-    #[arg(long, env = "BELLWETHER_ADMIN_LISTEN", value_name = "ADDRESS", default_value = "127.0.0.1:9181")]
+    #[arg(
+        long,
+        env = "BELLWETHER_ADMIN_LISTEN",
+        value_name = "ADDRESS",
+        default_value = "127.0.0.1:9181"
+    )]
     pub admin_listen: SocketAddr,
     /// The folder in which the last good configuration is kept
-    #[arg(long, env = "BELLWETHER_STATE_DIR", value_name = "FOLDER", default_value = "./bellwether-agent-state")]
+    #[arg(
+        long,
+        env = "BELLWETHER_STATE_DIR",
+        value_name = "FOLDER",
+        default_value = "./bellwether-agent-state"
+    )]
     pub state_dir: PathBuf,
     /// Which of APISIX's routers decides
-    #[arg(long, env = "BELLWETHER_ROUTER", value_enum, default_value = "host-uri")]
+    #[arg(
+        long,
+        env = "BELLWETHER_ROUTER",
+        value_enum,
+        default_value = "host-uri"
+    )]
     pub router: RouterArg,
     /// Take a path segment that begins with a colon literally, as APISIX's routers without parameters do
     #[arg(long, env = "BELLWETHER_LITERAL_COLON")]
@@ -56,7 +81,12 @@ pub struct AgentArgs {
     #[arg(long, env = "BELLWETHER_MAX_ENDPOINTS", value_name = "COUNT", default_value_t = Limits::default().endpoints_per_cluster)]
     pub max_endpoints: usize,
     /// What to log: a level, or a filter like bellwether_agent=debug,info
-    #[arg(long, env = "BELLWETHER_LOG", value_name = "FILTER", default_value = "info")]
+    #[arg(
+        long,
+        env = "BELLWETHER_LOG",
+        value_name = "FILTER",
+        default_value = "info"
+    )]
     pub log: String,
     /// A TOML file whose keys are the names of these options
     #[arg(long, env = "BELLWETHER_CONFIG", value_name = "FILE")]
@@ -107,7 +137,11 @@ impl AgentArgs {
                 RouterArg::Uri => Mode::Uri,
                 RouterArg::UriWithParameter => Mode::UriWithParameter,
             },
-            colon: if self.literal_colon { Colon::AsInApisix } else { Colon::Parameter },
+            colon: if self.literal_colon {
+                Colon::AsInApisix
+            } else {
+                Colon::Parameter
+            },
         }
     }
 }
@@ -137,15 +171,22 @@ fn config_file(args: &[OsString]) -> Option<PathBuf> {
 /// What the file says becomes the default, so that the command line and the environment outrank it.
 fn with_defaults_of(mut command: Command, path: &std::path::Path) -> Result<Command, String> {
     let name = path.display();
-    let text = std::fs::read_to_string(path).map_err(|error| format!("can't read {name}: {error}"))?;
-    let table: BTreeMap<String, toml::Value> =
-        toml::from_str(&text).map_err(|error| format!("{name} is not what is expected: {error}"))?;
+    let text =
+        std::fs::read_to_string(path).map_err(|error| format!("can't read {name}: {error}"))?;
+    let table: BTreeMap<String, toml::Value> = toml::from_str(&text)
+        .map_err(|error| format!("{name} is not what is expected: {error}"))?;
     for (key, value) in table {
-        let known = command.get_arguments().find(|arg| arg.get_long() == Some(&key));
-        let Some(id) = known.map(|arg| arg.get_id().clone()).filter(|id| id != "config") else {
+        let known = command
+            .get_arguments()
+            .find(|arg| arg.get_long() == Some(&key));
+        let Some(id) = known
+            .map(|arg| arg.get_id().clone())
+            .filter(|id| id != "config")
+        else {
             return Err(format!("{name} has an unknown key {key:?}"));
         };
-        let values = texts(&value).ok_or_else(|| format!("{name}: {key} can't be a {}", value.type_str()))?;
+        let values = texts(&value)
+            .ok_or_else(|| format!("{name}: {key} can't be a {}", value.type_str()))?;
         command = command.mut_arg(id, |arg| arg.required(false).default_values(values));
     }
     Ok(command)
@@ -186,9 +227,16 @@ mod tests {
         );
         let path = file.path().to_str().unwrap();
         let args = read(&["--config", path, "--fleet", "mine"]).unwrap();
-        let hosts: Vec<_> = args.server.iter().map(|server| server.uri().to_string()).collect();
+        let hosts: Vec<_> = args
+            .server
+            .iter()
+            .map(|server| server.uri().to_string())
+            .collect();
         assert_eq!(hosts, ["http://a:1/", "http://b:2/"]);
-        assert_eq!((args.fleet.as_str(), args.limits().endpoints_per_cluster), ("mine", 7));
+        assert_eq!(
+            (args.fleet.as_str(), args.limits().endpoints_per_cluster),
+            ("mine", 7)
+        );
         assert_eq!(args.matching().colon, Colon::AsInApisix);
     }
 
@@ -204,7 +252,11 @@ mod tests {
             let error = read(args).unwrap_err();
             assert!(error.contains(named), "{args:?}: {error}");
         }
-        for (text, named) in [("x = 1", "unknown key \"x\""), ("fleet = 1.5", "fleet can't be a float"), ("=", "not what is expected")] {
+        for (text, named) in [
+            ("x = 1", "unknown key \"x\""),
+            ("fleet = 1.5", "fleet can't be a float"),
+            ("=", "not what is expected"),
+        ] {
             let file = file(text);
             let error = read(&["--config", file.path().to_str().unwrap()]).unwrap_err();
             assert!(error.contains(named), "{text}: {error}");

@@ -13,6 +13,7 @@ use bellwether::name::TypeUrl;
 use bellwether::snapshot::Position;
 use bellwether::wire::discovery::{DeltaDiscoveryResponse, Resource};
 use bellwether::wire::google::protobuf::Any;
+use bytes::Bytes;
 use prost::Message;
 use sha2::{Digest, Sha256};
 
@@ -79,7 +80,13 @@ impl Disk {
         let content = match fs::read(&path) {
             Ok(content) => content,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => return Err(DiskError::Io { doing: "read", path, source }),
+            Err(source) => {
+                return Err(DiskError::Io {
+                    doing: "read",
+                    path,
+                    source,
+                });
+            }
         };
         match decode(&content) {
             Ok(held) => Ok(Some(held)),
@@ -122,7 +129,10 @@ impl Disk {
         };
         match fs::read_to_string(&path) {
             Ok(id) if !id.trim().is_empty() => Ok(id.trim().to_owned()),
-            Ok(_) => Err(DiskError::Damaged { path, reason: "it is empty".to_owned() }),
+            Ok(_) => Err(DiskError::Damaged {
+                path,
+                reason: "it is empty".to_owned(),
+            }),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 let id = format!("agent-{:016x}", rand::random::<u64>());
                 fs::write(&path, &id).map_err(|source| io("write", source))?;
@@ -157,20 +167,22 @@ fn encode(held: &Held) -> Vec<u8> {
 /// # Errors
 /// The reason for the operator.
 pub fn decode(content: &[u8]) -> Result<Held, String> {
-    let rest = content.strip_prefix(MAGIC).ok_or("it does not begin like a file of ours")?;
+    let rest = content
+        .strip_prefix(MAGIC)
+        .ok_or("it does not begin like a file of ours")?;
     let (digest, body) = rest.split_at_checked(DIGEST_BYTES).ok_or("it is cut off")?;
     if Sha256::digest(body).as_slice() != digest {
         return Err("its checksum does not match its content".to_owned());
     }
     let all = DeltaDiscoveryResponse::decode(body).map_err(|error| error.to_string())?;
-    let mut held = Held {
-        position: Position::parse(&all.system_version_info),
-        ..Held::default()
-    };
+    let mut held = Held::at(Position::parse(&all.system_version_info));
     for resource in all.resources {
-        let any = resource.resource.ok_or_else(|| format!("{} has no body", resource.name))?;
+        let any = resource
+            .resource
+            .ok_or_else(|| format!("{} has no body", resource.name))?;
         let type_url = TypeUrl::from(any.type_url.as_str());
-        held.insert(&type_url, &resource.name.into(), &resource.version, &any.value);
+        let body = Bytes::copy_from_slice(&any.value);
+        held.insert(&type_url, &resource.name.into(), &resource.version, body);
     }
     Ok(held)
 }
@@ -181,12 +193,17 @@ mod tests {
     use proptest::prelude::*;
 
     fn sample() -> Held {
-        let mut held = Held {
-            position: Some(Position { store: 7, revision: 9 }),
-            ..Held::default()
-        };
-        held.insert(&TypeUrl::ROUTE, &"routes/1".into(), "v1", b"route");
-        held.insert(&TypeUrl::CLUSTER, &"upstreams/1".into(), "v2", b"");
+        let mut held = Held::at(Some(Position {
+            store: 7,
+            revision: 9,
+        }));
+        held.insert(
+            &TypeUrl::ROUTE,
+            &"routes/1".into(),
+            "v1",
+            Bytes::from_static(b"route"),
+        );
+        held.insert(&TypeUrl::CLUSTER, &"upstreams/1".into(), "v2", Bytes::new());
         held
     }
 
@@ -227,8 +244,13 @@ mod tests {
         let disk = Disk::open(folder.path()).unwrap();
         fs::write(folder.path().join(FILE), b"junk").unwrap();
         let text = disk.load().unwrap_err().to_string();
-        assert!(text.contains("last-good is damaged: it does not begin"), "{text}");
-        let text = Disk::open(&folder.path().join(FILE)).unwrap_err().to_string();
+        assert!(
+            text.contains("last-good is damaged: it does not begin"),
+            "{text}"
+        );
+        let text = Disk::open(&folder.path().join(FILE))
+            .unwrap_err()
+            .to_string();
         assert!(text.starts_with("can't make folder"), "{text}");
     }
 

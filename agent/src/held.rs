@@ -11,7 +11,7 @@ use imbl::OrdMap;
 pub struct HeldResource {
     /// As the server gave it.
     pub version: String,
-    /// The encoded message. A copy of its own: it must not keep a whole response alive.
+    /// The encoded message, in memory of its own: a slice would keep a whole response alive.
     pub body: Bytes,
 }
 
@@ -24,18 +24,29 @@ pub struct Held {
 }
 
 impl Held {
+    /// Nothing in force, at a position.
+    #[must_use]
+    pub fn at(position: Option<Position>) -> Self {
+        Self {
+            position,
+            ..Self::default()
+        }
+    }
+
     /// Records that a resource is in force.
-    pub fn insert(&mut self, type_url: &TypeUrl, name: &Name, version: &str, body: &[u8]) {
+    pub fn insert(&mut self, type_url: &TypeUrl, name: &Name, version: &str, body: Bytes) {
         let held = HeldResource {
             version: version.to_owned(),
-            body: Bytes::copy_from_slice(body),
+            body,
         };
-        self.resources.insert(ResourceId::new(type_url.clone(), name.clone()), held);
+        self.resources
+            .insert(ResourceId::new(type_url.clone(), name.clone()), held);
     }
 
     /// Records that a resource is no longer in force.
     pub fn remove(&mut self, type_url: &TypeUrl, name: &Name) {
-        self.resources.remove(&ResourceId::new(type_url.clone(), name.clone()));
+        self.resources
+            .remove(&ResourceId::new(type_url.clone(), name.clone()));
     }
 
     /// In the order of types and names.

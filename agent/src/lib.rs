@@ -2,9 +2,17 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod admin;
+pub mod app;
+pub mod apply;
+pub mod config;
+pub mod disk;
+pub mod held;
 pub mod metrics;
+pub mod program;
 pub mod proxy;
 pub mod readiness;
+pub mod save;
+pub mod subscribe;
 pub mod table;
 pub mod upstream;
 pub mod variable;

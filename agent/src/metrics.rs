@@ -144,7 +144,7 @@ impl Histogram {
     }
 
     fn encode(&self, encoder: &mut DescriptorEncoder<'_>) -> fmt::Result {
-        let bounds = LATENCY_BOUNDS.iter().copied().chain([f64::MAX]);
+        let bounds = LATENCY_BOUNDS.iter().copied().chain([f64::INFINITY]);
         let buckets: Vec<(f64, u64)> = bounds
             .zip(
                 self.buckets

@@ -45,7 +45,11 @@ async fn serve(args: &AgentArgs) -> anyhow::Result<()> {
     let bound = app::bind(args).await?;
     let mut out = std::io::stdout();
     writeln!(out, "proxying http://{}", bound.http)?;
-    writeln!(out, "/ready, /metrics and /config_dump are at http://{}", bound.admin)?;
+    writeln!(
+        out,
+        "/ready, /metrics and /config_dump are at http://{}",
+        bound.admin
+    )?;
     out.flush()?;
     let mut terminate = signal(SignalKind::terminate()).context("can't listen for SIGTERM")?;
     let stop = async move {

@@ -7,15 +7,16 @@ mod client;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bellwether::name::TypeUrl;
 use bellwether::subscriber::Subscriber;
 use bellwether::wire::core::Node;
-use bellwether::name::TypeUrl;
 use tokio::sync::watch;
 use tonic::Status;
 use tonic::transport::Endpoint;
 use tracing::{info, warn};
 
 use crate::apply::Applier;
+use crate::readiness::Block;
 use backoff::Backoff;
 use client::Connection;
 
@@ -62,6 +63,8 @@ pub struct Subscription {
     applier: Applier,
     status: watch::Sender<SubscriptionStatus>,
     backoff: Backoff,
+    /// Kept until everything was answered once, so that the agent is not ready before.
+    pending: Option<Block>,
 }
 
 /// HTTP/2 pings find half-open connections (R105).
@@ -90,11 +93,13 @@ pub fn parse_server(url: &str) -> Result<Endpoint, String> {
 }
 
 impl Subscription {
-    /// What is held already is told to the server, so that it sends only what differs.
+    /// What is held already is told to the server, so that it sends only what differs. `pending` is
+    /// dropped once the first whole configuration is in force.
     #[must_use]
     pub fn new(
         config: SubscribeConfig,
         applier: Applier,
+        pending: Option<Block>,
     ) -> (Self, watch::Receiver<SubscriptionStatus>) {
         let mut subscriber = Subscriber::new(config.node.clone(), &TypeUrl::NATIVE);
         for (id, held) in applier.held().iter() {
@@ -108,6 +113,7 @@ impl Subscription {
             applier,
             status,
             backoff: Backoff::default(),
+            pending,
         };
         (subscription, reader)
     }
@@ -143,7 +149,8 @@ impl Subscription {
             Err(status) => return status,
         };
         info!(server = url, "following the discovery server");
-        self.status.send_modify(|status| url.clone_into(&mut status.server));
+        self.status
+            .send_modify(|status| url.clone_into(&mut status.server));
         loop {
             let response = match connection.receive().await {
                 Ok(response) => response,
@@ -168,15 +175,19 @@ impl Subscription {
         }
     }
 
-    fn report(&self) {
-        let rejected = self.subscriber.rejected().map(|(type_url, name, version, reason)| {
-            RejectedResource {
+    fn report(&mut self) {
+        if self.subscriber.is_synced() {
+            self.pending = None;
+        }
+        let rejected = self
+            .subscriber
+            .rejected()
+            .map(|(type_url, name, version, reason)| RejectedResource {
                 r#type: type_url.short().to_owned(),
                 name: name.to_string(),
                 version: version.to_owned(),
                 reason: reason.to_owned(),
-            }
-        });
+            });
         let rejected: Vec<_> = rejected.collect();
         self.status.send_modify(|status| {
             status.synced = self.subscriber.is_synced();

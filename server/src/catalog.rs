@@ -36,7 +36,7 @@ pub use self::invalid::Invalid;
 pub use self::references::references;
 
 use self::compile::compile;
-use self::entry::{Entries, Part, Place};
+use self::entry::{Entries, Entry, Part, Place};
 use self::parse::Shape;
 use self::references::References;
 use self::warnings::Warnings;
@@ -149,7 +149,7 @@ impl Catalog {
     fn learn(&mut self, entry: &KeyValue) -> Option<Item> {
         let place = self.place(&entry.key)?;
         let read = parse::bytes(place.shape(), &entry.value);
-        let outcome = self.edit(&place.item, |item| item.put(place.part, entry, read));
+        let outcome = self.edit(&place, |item| item.put(place.part.clone(), entry, read));
         match outcome {
             Ok(()) => {
                 self.problems.remove(&entry.key);
@@ -172,29 +172,33 @@ impl Catalog {
         self.problems.remove(key);
         self.warnings.remove(key);
         self.entries.get(&place.item)?;
-        self.edit(&place.item, |item| item.delete(&place.part));
+        self.edit(&place, |item| item.delete(&place.part));
         Some(place.item)
     }
 
-    /// Changes an entry and what follows from its values alone: references and counts.
-    fn edit<T>(&mut self, item: &Item, edit: impl FnOnce(&mut entry::Entry) -> T) -> T {
+    /// Changes one key of an entry and what follows from its values alone: references and counts.
+    fn edit<T>(&mut self, place: &Place, edit: impl FnOnce(&mut Entry) -> T) -> T {
+        let Place { item, part } = place;
         let entry = self.entries.or_default(item);
-        let (references, tally) = (entry.references(), entry.tally());
+        let (referred, counted) = (entry.references(), entry.counts(part));
         let outcome = edit(entry);
         self.references
-            .replace(item, &references, &entry.references());
-        let (items, credentials) = entry.tally();
-        self.recount(item.kind.directory(), tally.0, items);
-        self.recount(CREDENTIALS, tally.1, credentials);
+            .replace(item, &referred, &entry.references());
+        let counts = entry.counts(part);
+        let directory = match part {
+            Part::Current | Part::Legacy => item.kind.directory(),
+            Part::Credential(_) => CREDENTIALS,
+        };
+        self.recount(directory, counted, counts);
         outcome
     }
 
-    fn recount(&mut self, directory: &'static str, before: u64, after: u64) {
+    fn recount(&mut self, directory: &'static str, before: bool, after: bool) {
         if before == after {
             return;
         }
         let count = self.counts.entry(directory).or_default();
-        *count = *count + after - before;
+        *count = *count + u64::from(after) - u64::from(before);
         if *count == 0 {
             self.counts.remove(directory);
         }

@@ -356,6 +356,19 @@ mod tests {
             assert_eq!(read(ignored), Key::Ignored, "{ignored}");
         }
         assert_eq!(prefix.parse("/apisix2/routes/1"), None);
+        for kind in Kind::ALL {
+            let id = if kind == Kind::Secret { "vault/1" } else { "1" };
+            let one = Item::new(kind, id);
+            for key in [prefix.key(&one), prefix.legacy_key(&one)] {
+                assert_eq!(prefix.parse(&key), Some(Key::Item(one.clone())), "{key}");
+            }
+        }
+        let credential = Key::Credential {
+            consumer: "jack".into(),
+            id: "c1".into(),
+        };
+        let key = prefix.credential_key("jack", "c1");
+        assert_eq!(prefix.parse(&key), Some(credential));
     }
 
     #[test]

@@ -47,6 +47,10 @@ pub(crate) fn fuzz(target: &Target) {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("tests/fuzz/corpus")
         .join(target.name);
+    fuzz_in(folder, target);
+}
+
+fn fuzz_in(folder: PathBuf, target: &Target) {
     let corpus = read_corpus(&folder);
     assert!(!corpus.is_empty(), "{} has no corpus", folder.display());
     let seed = number("BELLWETHER_FUZZ_SEED").unwrap_or_else(rand::random);
@@ -151,4 +155,39 @@ fn number<T: std::str::FromStr>(variable: &str) -> Option<T> {
     let text = std::env::var(variable).ok()?;
     let number = text.parse();
     Some(number.unwrap_or_else(|_| panic!("{variable}={text} is not a number")))
+}
+
+/// A driver that can't find a fault is worse than none.
+#[test]
+fn a_failing_input_is_found_kept_and_tried_first_ever_after() {
+    let folder = tempfile::tempdir().expect("a folder can be made");
+    std::fs::write(folder.path().join("seed"), r#"{"list":[1,2,3]}"#).expect("it can be written");
+    let target = Target {
+        name: "self-test",
+        format: Format::Json,
+        words: &["word"],
+        run: |input| {
+            let text = String::from_utf8_lossy(input);
+            assert!(!text.contains("[2,3]"), "the planted fault");
+            0
+        },
+    };
+    let fails = || {
+        let path = folder.path().to_owned();
+        let outcome = catch_unwind(AssertUnwindSafe(|| fuzz_in(path, &target)));
+        let error = outcome.expect_err("the fault is found");
+        error
+            .downcast_ref::<String>()
+            .expect("it has a message")
+            .clone()
+    };
+    let kept = |message: &str| {
+        let (_, rest) = message.split_once("crash-").expect("it names the input");
+        rest[..16].to_owned()
+    };
+    let first = fails();
+    let name = format!("crash-{}", kept(&first));
+    let input = std::fs::read_to_string(folder.path().join(&name)).expect("it was kept");
+    assert!(input.contains("[2,3]"));
+    assert!(fails().contains(&name));
 }

@@ -35,13 +35,20 @@ impl Connection {
         server: &Endpoint,
         first: Vec<DeltaDiscoveryRequest>,
     ) -> Result<Self, Status> {
-        let channel = server.connect().await.map_err(|error| Status::unavailable(causes(&error)))?;
+        let channel = server
+            .connect()
+            .await
+            .map_err(|error| Status::unavailable(causes(&error)))?;
         let (outbox, requests) = mpsc::channel(OUTBOX);
         for request in first {
-            outbox.try_send(request).map_err(|_| Status::internal("more types than room for them"))?;
+            outbox
+                .try_send(request)
+                .map_err(|_| Status::internal("more types than room for them"))?;
         }
         let mut grpc = Grpc::new(channel).max_decoding_message_size(MAX_RESPONSE_BYTES);
-        grpc.ready().await.map_err(|error| Status::unavailable(causes(&error)))?;
+        grpc.ready()
+            .await
+            .map_err(|error| Status::unavailable(causes(&error)))?;
         let path = PathAndQuery::from_static(
             "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources",
         );

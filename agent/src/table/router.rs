@@ -65,6 +65,15 @@ impl Router {
         }
     }
 
+    /// Whether nothing at all is filed.
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.exact.is_empty()
+            && self.prefix.is_empty()
+            && self.scopes.is_empty()
+            && self.suffix_lengths.is_empty()
+    }
+
     fn insert_one(&mut self, scope: &str, route: &Arc<Route>, pattern: &Arc<Pattern>) {
         let candidate = Candidate {
             route: route.clone(),
@@ -157,8 +166,8 @@ impl Router {
     #[must_use]
     pub fn find(&self, view: &View<'_>, matching: Matching) -> Option<&Candidate> {
         let mut key = String::with_capacity(view.host.len() + view.path.len() + 2);
-        if matching.hosts_first() && !view.host.is_empty() {
-            if self.scopes.contains_key(view.host) {
+        if matching.hosts_first() {
+            if !view.host.is_empty() && self.scopes.contains_key(view.host) {
                 write(&mut key, "", view.host);
                 if let Some(found) = self.find_path(&mut key, view, matching) {
                     return Some(found);

@@ -115,6 +115,11 @@ impl Peer {
         self.in_flight.load(Ordering::Relaxed)
     }
 
+    #[cfg(test)]
+    pub(super) fn hold(self: &Arc<Self>) -> impl Drop + use<> {
+        InFlight::new(self)
+    }
+
     /// A connection to send one request on. `fresh` passes over those that wait.
     ///
     /// # Errors

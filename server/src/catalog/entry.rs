@@ -179,27 +179,19 @@ impl Entry {
         self.current.is_none() && self.legacy.is_none() && self.credentials.is_empty()
     }
 
-    /// What it points at, its credentials included.
+    /// What it points at. Credentials point at nothing.
     pub(super) fn references(&self) -> BTreeSet<Item> {
-        let credentials = self
-            .credentials()
-            .filter_map(|(_, source)| source.spec.as_ref());
-        self.spec()
-            .into_iter()
-            .chain(credentials)
-            .flat_map(Spec::references)
-            .collect()
+        self.spec().into_iter().flat_map(Spec::references).collect()
     }
 
-    /// How many of its keys are in force: its own, and credentials.
-    pub(super) fn tally(&self) -> (u64, u64) {
-        let credentials = self
-            .credentials()
-            .filter(|(_, source)| source.spec.is_some());
-        (
-            u64::from(self.in_force().is_some()),
-            credentials.count() as u64,
-        )
+    /// Whether one of its keys counts as being in force. Of two layouts one does.
+    pub(super) fn counts(&self, part: &Part) -> bool {
+        match part {
+            Part::Current | Part::Legacy => self.spec().is_some(),
+            Part::Credential(_) => self
+                .source(part)
+                .is_some_and(|source| source.spec.is_some()),
+        }
     }
 }
 

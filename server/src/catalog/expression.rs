@@ -18,8 +18,9 @@ const DEPTH_MAX: usize = 32;
 /// Comparisons in one condition: each costs every request that gets so far.
 const COMPARISONS_MAX: usize = 1024;
 
-/// Regular expressions in one condition: each costs a compilation here and at every proxy.
-const PATTERNS_MAX: usize = 64;
+/// Regular expressions in one condition: each costs a compilation here and at every proxy, up to a
+/// tenth of a second for the largest.
+const PATTERNS_MAX: usize = 32;
 
 /// Bytes of the name of a variable.
 const VARIABLE_BYTES_MAX: usize = 256;

@@ -9,8 +9,9 @@ use super::read::Read;
 /// Bytes of one pattern.
 const PATTERN_BYTES_MAX: usize = 8 << 10;
 
-/// Bytes of memory that one compiled pattern may take: `(a{1000}){1000}` is short and huge.
-const COMPILED_BYTES_MAX: usize = 4 << 20;
+/// Bytes of memory that one compiled pattern may take: `(a{1000}){1000}` is short and huge. This is what
+/// regular expressions have by default; `\w{100}` needs half of it, because `\w` is Unicode's.
+const COMPILED_BYTES_MAX: usize = 10 << 20;
 
 /// Steps of the program of one compiled pattern: one that calls itself is expanded without an end.
 const PROGRAM_STEPS_MAX: usize = 1 << 16;
@@ -46,11 +47,13 @@ mod tests {
     #[test]
     fn look_around_is_known_and_nonsense_and_giants_are_refused() {
         assert_eq!(check("^/a(?!b)\\d+$", false), Ok(()));
+        assert_eq!(check(r"^[\w-]{1,64}$", false), Ok(()));
         for bad in [
             "(",
             "[z-a]",
             "(?:(?:a{1000}){1000}){1000}",
             "(?<n>",
+            r"(?<x>a|\g<x>b)",
             &"(".repeat(5000),
         ] {
             assert!(check(bad, true).is_err(), "{bad}");

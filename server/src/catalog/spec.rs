@@ -184,11 +184,10 @@ impl Spec {
                 .map(|id| Item::new(Kind::ConsumerGroup, &**id))
                 .chain(consumer.plugins.items())
                 .collect(),
-            Self::Credential(plugins)
-            | Self::ConsumerGroup(plugins)
+            Self::ConsumerGroup(plugins)
             | Self::PluginConfig(plugins)
             | Self::GlobalRule(plugins) => plugins.items().collect(),
-            Self::Ssl(_) | Self::Counted => Vec::new(),
+            Self::Ssl(_) | Self::Credential(_) | Self::Counted => Vec::new(),
         };
         items.sort();
         items.dedup();

@@ -34,7 +34,7 @@ impl World {
         }
     }
 
-    /// The same with `routes/1` to `upstreams/1`, and what the test adds.
+    /// The same with some keys written, one revision each.
     pub(super) fn with(values: &[(&str, Value)]) -> Self {
         let mut world = Self::new();
         for (key, value) in values {

@@ -39,7 +39,8 @@ impl Default for FollowOptions {
 /// A followed prefix. Dropping `batches` ends it.
 #[derive(Debug)]
 pub struct Follower {
-    /// First everything, then every change. The revision of the last one is what the reader is synced to.
+    /// First everything, then every change. The revision of the last one is what the reader is synced
+    /// to; it only goes back when an operator accepts a store that is behind.
     pub batches: mpsc::Receiver<Batch>,
     /// How the store does.
     pub health: watch::Receiver<StoreStatus>,
@@ -127,6 +128,7 @@ impl Driver {
         loop {
             let outcome = match self.machine.step() {
                 Step::Read => self.read().await,
+                Step::Prove(key) => self.prove(&key).await,
                 Step::Watch(from) => self.watch(from).await,
             };
             let wait = match outcome {
@@ -163,6 +165,16 @@ impl Driver {
             self.health.send_modify(|status| status.resyncs += 1);
         }
         self.give(batch).await
+    }
+
+    async fn prove(&mut self, key: &str) -> Result<(), End> {
+        let store = Arc::clone(&self.store);
+        let (found, _) = tokio::select! {
+            () = self.batches.closed() => return Err(End::Reader),
+            answer = store.get(key) => answer?,
+        };
+        self.machine.on_proof(key, found.map(|kv| kv.mod_revision));
+        Ok(())
     }
 
     async fn watch(&mut self, from: Revision) -> Result<(), End> {

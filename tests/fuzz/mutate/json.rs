@@ -44,7 +44,7 @@ fn change(value: &mut Value, donor: Value, words: &[&str], random: &mut StdRng) 
             list.insert(at, twice);
         }
         (3, Value::Array(list)) if !list.is_empty() => {
-            list.swap_remove(random.random_range(0..list.len()));
+            list.remove(random.random_range(0..list.len()));
         }
         (4, _) => {
             let depth = random.random_range(1..DEPTH_MAX);

@@ -1,5 +1,5 @@
 //! Owns the merge of a route with its plugin config, its service and its upstream, in the order of
-//! APISIX. Must not know: how a request is matched.
+//! APISIX 3 (in 2.x a plugin config lay above its route). Must not know: how a request is matched.
 //!
 //! A route always answers, even when what it needs is missing; it must not fall through to another one.
 //! What APISIX refuses before plugins run (code, a missing plugin config, a missing service) is answered

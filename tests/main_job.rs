@@ -1,0 +1,14 @@
+//! The main job, end to end: keys in a real store, real servers, real agents, real requests.
+
+mod etcd;
+mod faults;
+mod protocol;
+mod rejections;
+mod scale;
+
+use serde_json::{Value, json};
+
+/// A route to one node.
+fn route(uri: &str, node: &str) -> Value {
+    json!({"uri": uri, "upstream": {"type": "roundrobin", "nodes": {node: 1}}})
+}
