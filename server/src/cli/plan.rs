@@ -74,7 +74,8 @@ impl Plan {
             });
             plan.steps.extend(gone);
         }
-        plan.steps.sort_by_key(Step::order);
+        plan.steps
+            .sort_by_key(|step| (step.stage(), step.item.clone()));
         plan
     }
 
@@ -145,16 +146,16 @@ impl Step {
         }
     }
 
-    /// What is referred to is written before and deleted after what refers to it.
-    fn order(&self) -> (bool, i8, bool, Item) {
+    /// What is referred to is written before and deleted after what refers to it. Steps of one stage do not
+    /// depend on each other.
+    pub(super) fn stage(&self) -> (bool, i8, bool) {
         let rank = rank(self.item.kind);
-        let (is_delete, rank, refers_to_own_kind) = match &self.action {
+        match &self.action {
             Action::Create { value, .. } | Action::Update { value, .. } => {
                 (false, rank, has_superior(value))
             }
             Action::Delete { held } => (true, -rank, !has_superior(&held.value)),
-        };
-        (is_delete, rank, refers_to_own_kind, self.item.clone())
+        }
     }
 
     /// The lines that differ, without secrets.
