@@ -6,6 +6,7 @@ mod cli;
 mod fuzz;
 mod harness;
 mod main_job;
+mod session_model;
 mod sim;
 mod store;
 mod tidy;

@@ -535,6 +535,20 @@ fn r51_after_the_wildcard_only_names_are_followed() {
     assert_eq!(sent(&d.hear_one()), ["a", "b"], "R55");
 }
 
+/// Found by the property test.
+#[test]
+fn r55_a_new_wildcard_counts_although_an_older_response_is_in_flight() {
+    let mut d = Dialogue::new();
+    d.publish(&[(ROUTE, "a", "1")]);
+    d.say(subscribe(ROUTE, &["*"]));
+    let first = d.hear_one();
+    d.say(unsubscribe(ROUTE, &["*"]));
+    d.say(subscribe(ROUTE, &["*"]));
+    d.silence();
+    d.say(ack(&first));
+    assert_eq!(sent(&d.hear_one()), ["a"]);
+}
+
 #[test]
 fn r75_to_r79_a_resume_sends_only_what_differs() {
     let mut d = Dialogue::new();

@@ -47,7 +47,7 @@ struct Open {
 
 /// What a stream may be woken by.
 enum Wake {
-    Request(Result<Option<DeltaDiscoveryRequest>, Status>),
+    Request(Result<Option<Box<DeltaDiscoveryRequest>>, Status>),
     Snapshot,
     Room,
     Deadline,
@@ -92,7 +92,9 @@ impl Stream {
             return;
         };
         if status.code() != tonic::Code::Ok {
-            self.discovery.metrics.refused.inc();
+            if status.code() != tonic::Code::Unavailable {
+                self.discovery.metrics.refused.inc();
+            }
             info!(address = self.address, code = ?status.code(), reason = status.message(), "stream ended");
         }
         // The connection may be gone as well; then nobody needs to know.
@@ -165,7 +167,7 @@ impl Open {
             });
             match self.wait(stream).await {
                 Wake::Request(Ok(Some(request))) => {
-                    if let Err(refusal) = self.on_request(request) {
+                    if let Err(refusal) = self.on_request(*request) {
                         return Some(to_status(&refusal));
                     }
                 }
@@ -208,7 +210,9 @@ impl Open {
             biased;
             _ = self.discovery.going_down.wait_for(|down| *down) => Wake::GoingDown,
             () = stream.outbox.closed() => Wake::Gone,
-            request = stream.requests.message() => Wake::Request(request),
+            request = stream.requests.message() => {
+                Wake::Request(request.map(|request| request.map(Box::new)))
+            }
             fed = self.snapshots.changed() => match fed {
                 Ok(()) => Wake::Snapshot,
                 // Whoever makes snapshots is gone, so everything goes down.
