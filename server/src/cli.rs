@@ -210,7 +210,7 @@ pub async fn run(args: impl IntoIterator<Item = OsString>, env: &Env, io: &mut I
 /// Prints an error and says how the process ends.
 pub fn report(error: &CliError, io: &mut Io<'_>) -> Exit {
     // If the error can't be printed there is nobody left to tell.
-    let _ = writeln!(io.err, "error: {error}");
+    let _ = writeln!(io.err, "error: {}", output::clean(&error.to_string()));
     error.exit()
 }
 
