@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use bellwether_server::cli::{Env, Io, Run, run};
+use bellwether_server::cli::{Env, Io, Run, inspect, run};
 use bellwether_server::nodes::Identity;
 use serde_json::{Value, json};
 
@@ -132,6 +132,7 @@ async fn get_put_and_delete() {
 async fn what_can_not_be_done_says_what_to_do() {
     let api = Api::start().await;
     for (key, base, line, code, text) in [
+        ("guess", api.base.as_str(), "diff -f -", 2, "is not JSON"),
         (
             ADMIN,
             "http://127.0.0.1:1",
@@ -271,25 +272,28 @@ async fn apply_does_what_differs_and_then_nothing() {
 #[tokio::test]
 async fn a_partial_failure_says_what_was_done() {
     let api = Api::start().await;
-    let bad = SHOP.replace("\"service_id\": \"s\"", "\"service_id\": \"none\"");
+    let bad = SHOP.replace(
+        "{\"id\": \"s\", \"upstream_id\": \"backend\"}",
+        "{\"id\": \"s\", \"upstream_id\": \"none\"}",
+    );
     let line = "apply -f -";
     let ran = bellwether_as(ADMIN, &api.base, line, &bad).await.ends(1);
     assert!(
         ran.out.ends_with(
-            "applied 2 of 4: create upstreams/backend, create services/s\n\
-         not applied: create routes/2, create routes/cart\n"
+            "applied 1 of 4: create upstreams/backend\n\
+             not applied: create services/s, create routes/2, create routes/cart\n"
         ),
         "{}",
         ran.out
     );
     assert_eq!(
         ran.err,
-        "error: create routes/2 (-): failed to fetch service info by service id [none], response code: 404 (status 400)\n"
+        "error: create services/s (-): failed to fetch upstream info by upstream id [none], response code: 404 (status 400)\n"
     );
-    api.get("services/s").await.is(200);
+    api.get("upstreams/backend").await.is(200);
     api.get("routes/cart").await.is(404);
     let ran = bellwether_as(ADMIN, &api.base, line, SHOP).await.ends(0);
-    assert!(ran.out.ends_with("applied 2, 2 unchanged\n"), "{}", ran.out);
+    assert!(ran.out.ends_with("applied 3, 1 unchanged\n"), "{}", ran.out);
 }
 
 #[tokio::test]
@@ -351,4 +355,50 @@ async fn nodes_and_status() {
             .json()["total"],
         2
     );
+}
+
+#[tokio::test]
+async fn inspect_reads_and_does_not_write() {
+    let api = Api::start().await;
+    bellwether_as(ADMIN, &api.base, "apply -f -", SHOP)
+        .await
+        .ends(0);
+    api.write_key("/apisix/routes/bad", "{").await;
+    let before = api.store.get("/x").await.unwrap().1;
+    let inspect = async |line: &str| {
+        let line = format!("bellwether inspect {line}");
+        let (mut out, mut err) = (Vec::new(), Vec::new());
+        let mut io = Io {
+            input: &mut std::io::empty(),
+            out: &mut out,
+            err: &mut err,
+            terminal: false,
+        };
+        let args = line.split_whitespace().map(OsString::from);
+        let Run::Inspect(args) = run(args, &Env::new(), &mut io).await else {
+            panic!("not an inspection");
+        };
+        let exit = inspect::run(&args, api.store.clone(), &mut io).await;
+        (exit, String::from_utf8(out).unwrap())
+    };
+    let (exit, out) = inspect("--proxies 100 --workers 8 --output json").await;
+    assert_eq!(exit.unwrap().code(), 0);
+    let found: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(found["counts"]["routes"], 2);
+    assert_eq!(found["problems"][0]["key"], "/apisix/routes/bad");
+    assert_eq!(found["load"]["today"]["connections"], 800);
+    let (exit, out) = inspect("").await;
+    assert_eq!(exit.unwrap().code(), 0);
+    assert!(out.contains("bad key: /apisix/routes/bad: "), "{out}");
+    assert!(out.contains(" Bellwether "), "{out}");
+    let (exit, _) = inspect("--prefix /nothing").await;
+    let error = exit.unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains("there is nothing under /nothing"),
+        "{error}"
+    );
+    assert_eq!(error.exit().code(), 1);
+    assert_eq!(api.store.get("/x").await.unwrap().1, before);
 }

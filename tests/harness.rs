@@ -4,6 +4,7 @@
 
 pub mod ask;
 pub mod etcd;
+pub mod gate;
 pub mod http;
 pub mod install;
 pub mod pki;

@@ -7,6 +7,7 @@ mod fuzz;
 mod harness;
 mod main_job;
 mod proxy;
+mod session_model;
 mod sim;
 mod store;
 mod tidy;

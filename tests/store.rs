@@ -4,6 +4,7 @@
 mod contract;
 mod embedded;
 mod etcd;
+mod mirror;
 mod subject;
 
 use self::subject::Subject;
@@ -31,6 +32,7 @@ keeps! {
     a_reading_has_everything_under_its_prefix
     a_watch_has_every_change_once_and_in_order
     a_watch_has_all_changes_of_a_transaction_together
+    a_watch_has_a_large_revision_in_one_piece
     a_watch_can_begin_in_the_past_and_in_the_future
     a_slow_watch_holds_up_nobody_and_misses_nothing
     a_watch_of_forgotten_history_says_so

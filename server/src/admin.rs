@@ -54,6 +54,7 @@ mod target;
 mod validate;
 mod write;
 
+pub(crate) use auth::read_keys;
 pub use auth::{BadKeys, KEY_FILE_LINE, Keys, Role};
 
 use answer::Problem;

@@ -32,6 +32,8 @@ pub use store_url::{BadStoreUrl, StoreUrl};
 
 use client::Client;
 
+use crate::admin::{Role, read_keys};
+
 /// The environment, as far as it is ours.
 pub type Env = BTreeMap<String, String>;
 
@@ -191,7 +193,14 @@ pub async fn run(args: impl IntoIterator<Item = OsString>, env: &Env, io: &mut I
         Command::Put(args) => resources::put(&args, env, io).await,
         Command::Delete(args) => resources::delete(&args, env, io).await,
         Command::Apply(args) => apply::apply(&args, env, io).await,
-        Command::Diff(args) => apply::diff(&args, env, io).await,
+        Command::Diff(args) => match apply::diff(&args, env, io).await {
+            Ok(exit) => Ok(exit),
+            // 1 says that something differs, so it can't say that the answer is not known.
+            Err(error) => {
+                report(&error, io);
+                Ok(Exit::Unusable)
+            }
+        },
         Command::Nodes(args) => nodes::nodes(&args, env, io).await,
         Command::Status(args) => nodes::status(&args, env, io).await,
     };
@@ -201,7 +210,7 @@ pub async fn run(args: impl IntoIterator<Item = OsString>, env: &Env, io: &mut I
 /// Prints an error and says how the process ends.
 pub fn report(error: &CliError, io: &mut Io<'_>) -> Exit {
     // If the error can't be printed there is nobody left to tell.
-    let _ = writeln!(io.err, "error: {error}");
+    let _ = writeln!(io.err, "error: {}", output::clean(&error.to_string()));
     error.exit()
 }
 
@@ -245,16 +254,17 @@ impl ServerArgs {
     }
 }
 
-/// The first key of a key file.
+/// The key of a key file that may do most: the first admin's, else the first.
 fn key_in(file: &std::path::Path) -> Result<String, CliError> {
     let name = file.display();
     let text = std::fs::read_to_string(file)
         .map_err(|error| CliError::Usage(format!("can't read the key file {name}: {error}")))?;
-    text.lines()
-        .map(str::trim)
-        .find(|line| !line.is_empty() && !line.starts_with('#'))
-        .and_then(|line| line.split_whitespace().last())
-        .map(str::to_owned)
+    let keys = read_keys(&text)
+        .map_err(|bad| CliError::Usage(format!("in the key file {name}, {bad}")))?;
+    let admin = keys.iter().find(|(role, _)| *role == Role::Admin);
+    admin
+        .or(keys.first())
+        .map(|(_, key)| (*key).to_owned())
         .ok_or_else(|| CliError::Usage(format!("there is no key in {name}")))
 }
 

@@ -7,6 +7,7 @@ pub mod app;
 pub mod catalog;
 pub mod cli;
 pub mod fleet;
+mod json;
 pub mod keys;
 pub mod nodes;
 pub mod program;

@@ -26,6 +26,12 @@ pub(crate) const ADMIN: &str = "admin-key-of-the-tests";
 /// The key that may look.
 pub(crate) const VIEWER: &str = "viewer-key-of-the-tests";
 
+/// A certificate and its private key.
+pub(crate) fn certificate() -> (String, String) {
+    let made = rcgen::generate_simple_self_signed(["a.com".to_owned()]).unwrap();
+    (made.cert.pem(), made.signing_key.serialize_pem())
+}
+
 /// An etcd of one member.
 pub(crate) fn of_member(endpoint: String) -> EtcdConfig {
     EtcdConfig {
@@ -87,6 +93,11 @@ impl Api {
 
     /// Over this store.
     pub(crate) async fn over(store: Arc<dyn Store>) -> Self {
+        Self::over_with(store, false).await
+    }
+
+    /// Over this store, with the metrics open or not.
+    pub(crate) async fn over_with(store: Arc<dyn Store>, metrics_need_key: bool) -> Self {
         let (status, reader) = watch::channel(Arc::new(FleetStatus::default()));
         let fleet = |name: &str, prefix: &str| {
             let fleet = Fleet {
@@ -109,7 +120,7 @@ impl Api {
                     .with(Role::Viewer, VIEWER),
             ),
             metrics: Arc::new(|| "bellwether_up 1\n# EOF\n".to_owned()),
-            metrics_need_key: false,
+            metrics_need_key,
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());

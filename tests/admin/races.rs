@@ -130,7 +130,11 @@ async fn a_credential_never_outlives_its_consumer(api: &Api) {
             format!("consumers/{name}/credentials/c"),
         );
         let (put, delete) = tokio::join!(
-            api.call("PUT", &credential, json!({"plugins": {}})),
+            api.call(
+                "PUT",
+                &credential,
+                json!({"plugins": {"key-auth": {"key": round.to_string()}}})
+            ),
             api.call("DELETE", &consumer, Value::Null)
         );
         delete.is(200);

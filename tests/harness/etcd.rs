@@ -1,6 +1,7 @@
 //! Owns one real etcd: started on ports of its own, asked until it is healthy, always stopped.
 //! Must not know: Bellwether.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
@@ -152,7 +153,12 @@ impl Etcd {
         format!("{scheme}://127.0.0.1:{}", self.client_port)
     }
 
-    /// A folder that lives as long as this etcd.
+    /// Where it listens for clients.
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.client_port))
+    }
+
+    /// A folder that lives as long as this etcd. The data is in `data`.
     pub fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -200,13 +206,22 @@ impl Etcd {
         self.ask("/metrics").await.expect("etcd answers")
     }
 
-    /// How often a gRPC method was answered since the start: `Authenticate`, `Watch`, `Range`.
+    /// How often a gRPC method was called since the start: `Authenticate`, `Watch`, `Range`.
     pub async fn calls(&self, method: &str) -> u64 {
-        let label = format!("grpc_method=\"{method}\"");
+        self.count("grpc_server_started_total", method).await
+    }
+
+    /// How many messages it got for a gRPC method since the start.
+    pub async fn messages(&self, method: &str) -> u64 {
+        self.count("grpc_server_msg_received_total", method).await
+    }
+
+    async fn count(&self, metric: &str, method: &str) -> u64 {
+        let (metric, label) = (format!("{metric}{{"), format!("grpc_method=\"{method}\""));
         self.metrics()
             .await
             .lines()
-            .filter(|line| line.starts_with("grpc_server_started_total{") && line.contains(&label))
+            .filter(|line| line.starts_with(&metric) && line.contains(&label))
             .filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
             .map(|count| count as u64)
             .sum()

@@ -174,7 +174,10 @@ async fn a_bad_key_is_reported_and_disturbs_nothing() {
     assert_eq!(problem["key"], "/apisix/routes/1");
     assert_eq!(problem["last_good"], true);
     assert!(
-        problem["reason"].as_str().unwrap().contains("uri"),
+        problem["reason"]
+            .as_str()
+            .unwrap()
+            .contains("upstream.nodes"),
         "{problem}"
     );
 

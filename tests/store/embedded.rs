@@ -7,9 +7,13 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bellwether_server::store::embedded::{EmbeddedOptions, EmbeddedStore};
-use bellwether_server::store::{Revision, Store, StoreError};
+use bellwether_server::store::{Revision, Store, StoreError, Txn, Write};
 
+use super::mirror::Mirror;
 use super::subject::{CHILD_FOLDER, put};
+
+/// Set for the child process that fills its disk.
+const FULL_FOLDER: &str = "BELLWETHER_TEST_FULL_DISK";
 
 async fn open(folder: &Path) -> Result<Arc<dyn Store>, StoreError> {
     let store = EmbeddedStore::open(folder, EmbeddedOptions::default()).await?;
@@ -35,6 +39,78 @@ async fn child_that_writes_until_killed() {
             return;
         }
     }
+}
+
+/// Not a test of its own either: it writes until the disk is full, waits for a word, and goes on.
+#[tokio::test]
+async fn child_that_fills_the_disk() {
+    let Ok(folder) = std::env::var(FULL_FOLDER) else {
+        return;
+    };
+    let store = open(Path::new(&folder)).await.unwrap();
+    let mut written = 0;
+    let error = loop {
+        let value = "x".repeat(100_000);
+        let txn = Txn {
+            guards: Vec::new(),
+            writes: vec![Write::Put {
+                key: format!("/a/{written}"),
+                value: value.into(),
+                lease: None,
+            }],
+        };
+        match store.commit(txn).await {
+            Ok(_) => written += 1,
+            Err(error) => break error,
+        }
+    };
+    println!("\nfailed after {written}: {error}");
+    std::io::stdin().read_line(&mut String::new()).unwrap();
+    let reading = loop {
+        // Closed until the disk takes something again.
+        if let Ok(reading) = store.read("/a/").await {
+            break reading;
+        }
+        tokio::task::yield_now().await;
+    };
+    // What failed may have arrived; what was confirmed has.
+    assert!((written..=written + 1).contains(&reading.entries.len()));
+    assert_eq!(put(&store, "/b", "x").await, reading.revision.next());
+    println!("\nwent on");
+}
+
+#[tokio::test]
+async fn a_full_disk_is_said_and_got_over() {
+    let folder = tempfile::tempdir().unwrap();
+    // Files end at 4 MiB for this child, until its limit is lifted.
+    let limited = r#"trap "" XFSZ; ulimit -S -f 8192; exec "$@""#;
+    let mut child = std::process::Command::new("sh")
+        .args(["-c", limited, "sh"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", "store::embedded::child_that_fills_the_disk"])
+        .args(["--nocapture", "--test-threads=1"])
+        .env(FULL_FOLDER, folder.path())
+        .stdin(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let out = child.stdout.take().unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(out)).map_while(Result::ok);
+    let failed = lines
+        .find(|line| line.starts_with("failed after "))
+        .expect("it fails");
+    assert!(
+        failed.contains("store.redb") && failed.contains("File too large"),
+        "{failed}"
+    );
+    let status = std::process::Command::new("prlimit")
+        .args(["--pid", &child.id().to_string(), "--fsize=unlimited"])
+        .status()
+        .unwrap();
+    assert!(status.success());
+    writeln!(child.stdin.take().unwrap(), "go on").unwrap();
+    assert!(lines.any(|line| line.starts_with("went on")));
+    assert!(child.wait().unwrap().success());
 }
 
 /// A folder with a store of some size in it, and the file in it.
@@ -177,6 +253,30 @@ async fn a_format_of_the_future_is_not_touched() {
 
 fn redb_meta() -> redb::TableDefinition<'static, &'static str, u64> {
     redb::TableDefinition::new("meta")
+}
+
+#[tokio::test]
+async fn a_reader_that_falls_behind_the_history_gets_the_difference() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = EmbeddedOptions {
+        history_revisions: 50,
+        ..EmbeddedOptions::default()
+    };
+    let store: Arc<dyn Store> =
+        Arc::new(EmbeddedStore::open(folder.path(), options).await.unwrap());
+    put(&store, "/p/stays", "1").await;
+    put(&store, "/p/a", "first").await;
+    let mut mirror = Mirror::of(Arc::clone(&store)).await;
+    // More than all queues hold: the reader reads nothing meanwhile.
+    for n in 0..400 {
+        put(&store, "/p/a", &n.to_string()).await;
+    }
+    put(&store, "/p/a", "last").await;
+    let told = mirror.until("/p/a", "last").await;
+    assert!(told.len() < 400, "{}", told.len());
+    assert!(told.iter().all(|change| change.starts_with("+/p/a=")));
+    assert_eq!(mirror.follower.health.borrow().resyncs, 1);
+    assert_eq!(mirror.content["/p/stays"], "1");
 }
 
 #[tokio::test]

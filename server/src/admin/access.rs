@@ -115,6 +115,16 @@ impl Access<'_> {
     }
 }
 
+/// Does work that takes long enough to keep other requests waiting, like parsing 100,000 values.
+pub(crate) async fn aside<T: Send + 'static>(
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Problem> {
+    // It ends without a result only if the runtime stops.
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|_| Problem::GoingDown)
+}
+
 async fn bounded<T>(
     patience: Duration,
     call: impl Future<Output = Result<T, StoreError>>,

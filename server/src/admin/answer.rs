@@ -33,16 +33,35 @@ pub(crate) enum Problem {
     /// Others wrote the same key again and again while we tried.
     #[error("value changed before overwritten")]
     Lost,
-    #[error("the server gave no answer within {seconds} s from {what}")]
+    #[error("{what} gave no answer within {seconds} s")]
     Slow { what: &'static str, seconds: u64 },
     #[error("{0}")]
     Store(StoreError),
+    #[error("the server is going down")]
+    GoingDown,
 }
 
 impl Problem {
     /// A value that its schema or the catalog refuses.
     pub(crate) fn invalid(reason: impl std::fmt::Display) -> Self {
         Self::Refused(format!("invalid configuration: {reason}"))
+    }
+
+    /// Whether what was asked for may have been done all the same.
+    pub(crate) fn is_unknown_outcome(&self) -> bool {
+        match self {
+            Self::Slow { .. } | Self::Store(StoreError::Unavailable { .. }) => true,
+            Self::NotFound
+            | Self::Unknown(_)
+            | Self::Refused(_)
+            | Self::BadBody { .. }
+            | Self::Unauthorized { .. }
+            | Self::Method { .. }
+            | Self::Precondition(_)
+            | Self::Lost
+            | Self::GoingDown
+            | Self::Store(_) => false,
+        }
     }
 
     fn status(&self) -> StatusCode {
@@ -52,7 +71,7 @@ impl Problem {
             Self::Unauthorized { .. } => StatusCode::UNAUTHORIZED,
             Self::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::Precondition(_) => StatusCode::PRECONDITION_FAILED,
-            Self::Lost | Self::Slow { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Lost | Self::Slow { .. } | Self::GoingDown => StatusCode::SERVICE_UNAVAILABLE,
             Self::Store(StoreError::Refused { .. }) => StatusCode::BAD_REQUEST,
             Self::Store(
                 StoreError::Compacted { .. }
@@ -82,6 +101,7 @@ impl Problem {
             | Self::Precondition(_)
             | Self::Lost
             | Self::Slow { .. }
+            | Self::GoingDown
             | Self::Store(_) => json!({ "error_msg": text }),
         }
     }

@@ -41,7 +41,8 @@ pub(crate) async fn delete(call: Call<'_>) -> Result<Response, Problem> {
         writes.extend(hold.writes);
         writes.extend(belongings(&call, &entry));
         match call.access.commit(Txn { guards, writes }).await? {
-            Commit::Applied(_) => {
+            Commit::Applied(revision) => {
+                tracing::info!(%key, %revision, forced, "configuration deleted");
                 return Ok(answer::json(&json!({ "key": key, "deleted": "1" })));
             }
             Commit::Conflict => stand_back(tries).await,

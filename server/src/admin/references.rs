@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::access::Access;
+use super::access::{Access, aside};
 use super::answer::Problem;
 use super::target::Entry;
 use super::validate;
@@ -169,10 +169,7 @@ async fn user(access: Access<'_>, kind: Kind, item: &Item) -> Result<Option<Item
                 _ => None,
             })
     };
-    // Parsing 100,000 values takes long enough to keep other requests waiting.
-    Ok(tokio::task::spawn_blocking(search)
-        .await
-        .expect("the search does not panic and is not cancelled"))
+    aside(search).await
 }
 
 fn refers(entry: &KeyValue, kind: Kind, item: &Item) -> bool {

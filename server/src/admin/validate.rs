@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::answer::Problem;
 use super::target::Entry;
+use crate::catalog;
 use crate::keys::{Item, Kind};
 use crate::schema;
 
@@ -15,44 +16,24 @@ use crate::schema;
 pub(crate) fn check(entry: &Entry, value: &Value) -> Result<(), Problem> {
     schema::validate(entry.subject(), value).map_err(Problem::invalid)?;
     match entry {
-        Entry::Item(item) => compiles(item, value),
-        Entry::Credential { .. } => Ok(()),
+        Entry::Item(item) => catalog::check(item, value),
+        Entry::Credential { .. } => catalog::check_credential(value),
     }
+    .map_err(Problem::invalid)
 }
 
-/// What a schema can't say.
-fn compiles(item: &Item, value: &Value) -> Result<(), Problem> {
-    if item.kind == Kind::Ssl {
-        let count = |field: &str| value[field].as_array().map_or(0, Vec::len);
-        if count("certs") != count("keys") {
-            return Err(Problem::invalid("mismatched number of certs and keys"));
-        }
-    }
-    Ok(())
-}
-
-/// Everything a value refers to.
+/// Everything a value refers to: what the catalog resolves, and what only other proxies use.
 pub(crate) fn references(kind: Kind, value: &Value) -> Vec<Item> {
-    let mut found = Vec::new();
-    let mut add = |kind, value: &Value| match value {
-        Value::String(id) => found.push(Item::new(kind, id.as_str())),
-        Value::Number(id) => found.push(Item::new(kind, id.to_string())),
-        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => {}
-    };
-    add(Kind::Service, &value["service_id"]);
-    add(Kind::Upstream, &value["upstream_id"]);
-    add(Kind::PluginConfig, &value["plugin_config_id"]);
-    add(Kind::ConsumerGroup, &value["group_id"]);
-    add(Kind::StreamRoute, &value["protocol"]["superior_id"]);
-    add(Kind::Ssl, &value["upstream"]["tls"]["client_cert_id"]);
-    if kind == Kind::Upstream {
-        add(Kind::Ssl, &value["tls"]["client_cert_id"]);
-    }
-    add(Kind::Proto, &value["plugins"]["grpc-transcode"]["proto_id"]);
-    let rules = value["plugins"]["traffic-split"]["rules"].as_array();
-    for rule in rules.into_iter().flatten() {
-        for target in rule["weighted_upstreams"].as_array().into_iter().flatten() {
-            add(Kind::Upstream, &target["upstream_id"]);
+    let mut found = catalog::references(kind, value);
+    let others = [
+        (Kind::StreamRoute, &value["protocol"]["superior_id"]),
+        (Kind::Proto, &value["plugins"]["grpc-transcode"]["proto_id"]),
+    ];
+    for (kind, id) in others {
+        match id {
+            Value::String(id) => found.push(Item::new(kind, id.as_str())),
+            Value::Number(id) => found.push(Item::new(kind, id.to_string())),
+            Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => {}
         }
     }
     found
@@ -86,11 +67,11 @@ mod tests {
             found(Kind::Route, route),
             [
                 "services/1",
+                "upstreams/5",
                 "upstreams/u",
-                "plugin_configs/p",
                 "ssls/c",
-                "protos/x",
-                "upstreams/5"
+                "plugin_configs/p",
+                "protos/x"
             ]
         );
         assert_eq!(

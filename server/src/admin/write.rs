@@ -126,7 +126,11 @@ async fn swap(
 ) -> Result<Response, Problem> {
     let mut lease = None;
     let outcome = try_swap(call, entry, make, &mut lease).await;
-    if let (Err(_), Some(lease)) = (&outcome, lease) {
+    // If the store did not answer, the write may have been done, and ending the lease would delete it.
+    let not_written = outcome
+        .as_ref()
+        .is_err_and(|problem| !problem.is_unknown_outcome());
+    if let (true, Some(lease)) = (not_written, lease) {
         call.access.give_back(lease).await;
     }
     outcome
@@ -212,8 +216,10 @@ fn written(
         true => StatusCode::CREATED,
         false => StatusCode::OK,
     };
+    let key = entry.key(&call.access.fleet.prefix);
+    tracing::info!(%key, %revision, created, "configuration written");
     let body = json!({
-        "key": entry.key(&call.access.fleet.prefix),
+        "key": key,
         "value": document::shown(entry.subject(), value),
     });
     answer::tagged(answer::with_status(status, &body), revision)

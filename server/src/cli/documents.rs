@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value};
 
 use super::CliError;
+use crate::json;
 use crate::keys::{Item, Kind};
 
 /// One resource of a file.
@@ -119,13 +120,13 @@ impl Documents {
             .map(|(number, line)| (number + 1, line))
             .filter(|(_, line)| !line.trim().is_empty())
             .collect();
-        let whole: Result<Value, _> = serde_json::from_str(text);
+        let whole = json::strict(text.as_bytes());
         let first_alone = |line: &str| serde_json::from_str::<Value>(line).is_ok();
         match whole {
             Ok(value) => self.add_value(source, value),
             Err(_) if lines.len() > 1 && first_alone(lines[0].1) => {
                 for (number, line) in lines {
-                    let value = serde_json::from_str(line).map_err(|e| bad(Some(number), e))?;
+                    let value = json::strict(line.as_bytes()).map_err(|e| bad(Some(number), e))?;
                     self.add_value(&format!("{source}:{number}"), value)?;
                 }
                 Ok(())
@@ -254,6 +255,10 @@ mod tests {
             ("{", "f is not JSON: EOF"),
             ("{}\n{", "f, line 2 is not JSON"),
             ("1", "a resource must be an object"),
+            (
+                r#"{"routes":[{"id":"1","id":"2"}]}"#,
+                "duplicate key \"id\"",
+            ),
             (r#"{"route":1}"#, "\"route\" must be a list"),
             (r#"{"nodes":[]}"#, "there is no kind \"nodes\""),
             (r#"{"routes":[1]}"#, "must be a list of objects"),

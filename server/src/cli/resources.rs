@@ -10,6 +10,7 @@ use super::apply::{id_of, without_times};
 use super::client::segments;
 use super::summary::summary;
 use super::{CliError, Env, Exit, Io, Output, ServerArgs, documents};
+use crate::json;
 use crate::keys::Kind;
 
 #[derive(Clone, Debug, Args)]
@@ -95,7 +96,7 @@ pub(super) async fn put(args: &PutArgs, env: &Env, io: &mut Io<'_>) -> Result<Ex
     let kind = documents::kind_named(&args.kind)?;
     let client = args.server.client(env)?;
     let text = documents::text_of(&args.file, io.input)?;
-    let value: Value = serde_json::from_str(&text).map_err(|error| {
+    let value: Value = json::strict(text.as_bytes()).map_err(|error| {
         CliError::Usage(format!("{} is not JSON: {error}", args.file.display()))
     })?;
     let item = format!("{}/{}", kind.directory(), args.id);

@@ -27,7 +27,9 @@ pub(super) fn layered(
     args: Vec<OsString>,
     env: &Env,
 ) -> Result<ArgMatches, clap::Error> {
-    let typed = command.try_get_matches_from_mut(args.iter())?;
+    // What is missing or half may come from another layer, so the first look is lenient.
+    let mut lenient = command.clone().ignore_errors(true);
+    let typed = lenient.try_get_matches_from_mut(args.iter())?;
     let Some((name, typed)) = typed.subcommand() else {
         return command.try_get_matches_from_mut(args);
     };
@@ -284,6 +286,10 @@ mod tests {
         );
         let error = serve(&["--config", "/nowhere/x"], &[]).unwrap_err();
         assert!(error.contains("can't read the file /nowhere/x"), "{error}");
+        let half = [("BELLWETHER_ETCD_PASSWORD_FILE", "p")];
+        let args = serve(&["--etcd-user", "u"], &half).unwrap();
+        assert_eq!(args.store.etcd_user.as_deref(), Some("u"));
+        assert!(serve(&[], &half).unwrap_err().contains("--etcd-user"));
         assert!(
             serve(&["--frobnicate"], &[])
                 .unwrap_err()

@@ -21,7 +21,7 @@ use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
 
 use self::file::File;
-use self::writer::{Command, Head, Writer};
+use self::writer::{Command, Head, Pending, Writer};
 use super::{
     Commit, KeyValue, LeaseId, Reading, Revision, Store, StoreError, StoreId, Txn, Watch, check,
 };
@@ -96,23 +96,21 @@ impl EmbeddedStore {
         })
     }
 
-    async fn ask<T>(
-        &self,
-        command: impl FnOnce(oneshot::Sender<Result<T, StoreError>>) -> Command,
-    ) -> Result<T, StoreError> {
+    async fn ask<T>(&self, command: impl FnOnce(Pending<T>) -> Command) -> Result<T, StoreError> {
         let (reply, answer) = oneshot::channel();
         let commands = self.commands.as_ref().ok_or_else(stopped)?;
-        commands.send(command(reply)).await.map_err(|_| stopped())?;
-        answer.await.map_err(|_| StoreError::Unavailable {
-            reason: "the embedded store could not write".to_owned(),
-        })?
+        commands
+            .send(command(Pending::new(reply)))
+            .await
+            .map_err(|_| stopped())?;
+        answer.await.map_err(|_| stopped())?
     }
 }
 
-/// The writer has ended: its thread panicked, which the file's library does when it finds damage.
+/// The writer has ended, or waits for a disk that fails.
 fn stopped() -> StoreError {
     StoreError::Unavailable {
-        reason: "the embedded store has stopped".to_owned(),
+        reason: "the embedded store is closed".to_owned(),
     }
 }
 

@@ -39,7 +39,9 @@ impl Default for FollowOptions {
 /// A followed prefix. Dropping `batches` ends it.
 #[derive(Debug)]
 pub struct Follower {
-    /// First everything, then every change. The revision of the last one is what the reader is synced to.
+    /// First everything, then every change; the store's id is in `health` by then. The revision of the
+    /// last one is what the reader is synced to; it only goes back when an operator accepts a store
+    /// that is behind.
     pub batches: mpsc::Receiver<Batch>,
     /// How the store does.
     pub health: watch::Receiver<StoreStatus>,
@@ -127,6 +129,7 @@ impl Driver {
         loop {
             let outcome = match self.machine.step() {
                 Step::Read => self.read().await,
+                Step::Prove(key) => self.prove(&key).await,
                 Step::Watch(from) => self.watch(from).await,
             };
             let wait = match outcome {
@@ -159,10 +162,23 @@ impl Driver {
         if was_frozen {
             tracing::warn!(range = self.range, "store is believed again");
         }
-        if again {
-            self.health.send_modify(|status| status.resyncs += 1);
-        }
+        let id = self.id();
+        // Before the batch, so that whoever gets it can say which store it is from.
+        self.health.send_modify(|status| {
+            status.id = id;
+            status.resyncs += u64::from(again);
+        });
         self.give(batch).await
+    }
+
+    async fn prove(&mut self, key: &str) -> Result<(), End> {
+        let store = Arc::clone(&self.store);
+        let (found, _) = tokio::select! {
+            () = self.batches.closed() => return Err(End::Reader),
+            answer = store.get(key) => answer?,
+        };
+        self.machine.on_proof(key, found.map(|kv| kv.mod_revision));
+        Ok(())
     }
 
     async fn watch(&mut self, from: Revision) -> Result<(), End> {
@@ -247,11 +263,13 @@ impl Driver {
         Some(())
     }
 
+    fn id(&self) -> String {
+        let id = self.machine.store();
+        id.map_or(String::new(), |id| id.to_string())
+    }
+
     fn report(&self, state: StoreState, reason: String) {
-        let id = self
-            .machine
-            .store()
-            .map_or(String::new(), |id| id.to_string());
+        let id = self.id();
         self.health.send_if_modified(|status| {
             let moved = status.state != state;
             let changed = moved || status.reason != reason || status.id != id;

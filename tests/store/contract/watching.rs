@@ -56,7 +56,6 @@ pub(in super::super) async fn a_watch_has_all_changes_of_a_transaction_together(
         },
         write("/q/not-watched", "x", None),
     ];
-    // Together more than a default message of gRPC may have in fragments of etcd's.
     writes.extend((0..40).map(|n| write(&format!("/p/new/{n:02}"), &"x".repeat(30 << 10), None)));
     let revision = apply(&store, writes).await;
     let batch = loop {
@@ -71,6 +70,31 @@ pub(in super::super) async fn a_watch_has_all_changes_of_a_transaction_together(
     assert_eq!(count(|change| matches!(change, Change::Delete { .. })), 51);
     assert!(batch.changes.contains(&deleted("/p/gone")));
     assert!(!batch.changes.contains(&deleted("/p/never-there")));
+}
+
+/// More than etcd puts into one message, and than gRPC takes by default.
+pub(in super::super) async fn a_watch_has_a_large_revision_in_one_piece(subject: Subject) {
+    const KEYS: usize = 1500;
+    let store = subject.store();
+    let filler = "x".repeat(3500);
+    let keys: Vec<String> = (0..KEYS).map(|n| format!("/p/{n:04}/{filler}")).collect();
+    for some in keys.chunks(100) {
+        apply(
+            &store,
+            some.iter().map(|key| write(key, "x", None)).collect(),
+        )
+        .await;
+    }
+    let (_, now) = store.get("/").await.unwrap();
+    let mut watch = store.watch("/p/", now.next()).await.unwrap();
+    let all = Write::DeletePrefix {
+        prefix: "/p/".to_owned(),
+    };
+    let revision = apply(&store, vec![all]).await;
+    let batch = next(&mut watch).await.unwrap();
+    assert_eq!((batch.revision, batch.changes.len()), (revision, KEYS));
+    let again = store.watch("/p/", revision).await;
+    assert_eq!(next(&mut again.unwrap()).await.unwrap().changes.len(), KEYS);
 }
 
 /// From any revision that is kept, and from one that is still to come.

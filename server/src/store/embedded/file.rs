@@ -5,6 +5,7 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant};
 
 use redb::{Builder, Database, ReadTransaction, WriteTransaction};
 
@@ -26,14 +27,21 @@ const UNFINISHED: &str = "store.redb.new";
 /// Held locked as long as the store is open.
 const LOCK: &str = "lock";
 
+/// How long a lock that somebody holds is waited for: a predecessor that is just ending, or a child of
+/// ours between its fork and its exec, which holds all that we held.
+const LOCK_PATIENCE: Duration = Duration::from_millis(500);
+
+/// Between two tries.
+const LOCK_RETRY: Duration = Duration::from_millis(10);
+
 /// An open file.
 #[derive(Debug)]
 pub(super) struct File {
     path: PathBuf,
-    /// `None` once closed. Nobody waits for this lock but the close, for reads that are going on.
+    /// `None` once closed. Nobody waits for this lock but who closes, for reads that are going on.
     database: RwLock<Option<Database>>,
-    /// Released by the operating system, also when we are killed.
-    _lock: fs::File,
+    /// Released when closed, and by the operating system when we are killed.
+    lock: fs::File,
 }
 
 /// What the writer starts from.
@@ -47,7 +55,7 @@ impl File {
     /// Opens the file in a folder, or makes both.
     pub(super) fn open(folder: &Path) -> Result<(Self, Loaded), StoreError> {
         let path = folder.join(NAME);
-        let lock = lock(folder)?;
+        let lock = patiently(|| lock(folder))?;
         if !path.try_exists().map_err(|error| unusable(&path, &error))? {
             create(folder).map_err(|error| damaged(&path, &error))?;
         }
@@ -58,7 +66,7 @@ impl File {
             // The library would take it for new and make an empty store of it.
             return Err(unusable(&path, &"file is empty"));
         }
-        let (database, facts) = load(&path)?;
+        let (database, facts) = patiently(|| load(&path))?;
         let loaded = Loaded {
             id: StoreId(facts.id),
             facts,
@@ -66,7 +74,7 @@ impl File {
         let file = Self {
             path,
             database: RwLock::new(Some(database)),
-            _lock: lock,
+            lock,
         };
         Ok((file, loaded))
     }
@@ -97,12 +105,30 @@ impl File {
         })
     }
 
-    /// Closes the database after the reads that are going on.
-    pub(super) fn close(&self) {
-        *self
+    /// Opens the file anew after an error of the disk, which the library wants before it goes on. Says
+    /// what is really in it: a write that failed may have arrived.
+    pub(super) fn reopen(&self) -> Result<Facts, StoreError> {
+        let mut database = self
             .database
             .write()
-            .unwrap_or_else(PoisonError::into_inner) = None;
+            .unwrap_or_else(PoisonError::into_inner);
+        *database = None;
+        let (fresh, facts) = load(&self.path)?;
+        *database = Some(fresh);
+        Ok(facts)
+    }
+
+    /// Closes the database after the reads that are going on. Watches may hold on to this for a moment
+    /// longer, so the lock is released by hand.
+    pub(super) fn close(&self) {
+        let mut database = self
+            .database
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        *database = None;
+        if let Err(error) = self.lock.unlock() {
+            tracing::warn!(path = %self.path.display(), %error, "can't release the store's lock");
+        }
     }
 
     /// The library panics on some kinds of damage.
@@ -122,6 +148,18 @@ pub(super) async fn read<T: Send + 'static>(
     let file = Arc::clone(file);
     let read = tokio::task::spawn_blocking(move || file.snapshot(read)).await;
     read.unwrap_or_else(|_| Err(super::stopped()))
+}
+
+fn patiently<T>(mut open: impl FnMut() -> Result<T, StoreError>) -> Result<T, StoreError> {
+    let began = Instant::now();
+    loop {
+        match open() {
+            Err(StoreError::Locked { .. }) if began.elapsed() < LOCK_PATIENCE => {
+                std::thread::sleep(LOCK_RETRY);
+            }
+            outcome => return outcome,
+        }
+    }
 }
 
 fn lock(folder: &Path) -> Result<fs::File, StoreError> {

@@ -11,23 +11,91 @@ use super::EmbeddedOptions;
 use super::apply::{Tables, no_such_lease};
 use super::file::{File, Loaded};
 use super::leases::{Leases, whole_seconds};
+use super::tables::Facts;
 use crate::store::{Commit, LeaseId, Revision, StoreError, Txn};
 
 /// Leases that one write to disk ends, so that many at once don't hold up the others.
 const MAX_ENDED: usize = 256;
 
-/// Before the end of leases is tried again when the disk took nothing.
+/// Before the file is opened anew after an error of the disk, and again.
 const RETRY: Duration = Duration::from_secs(1);
 
-type Reply<T> = oneshot::Sender<Result<T, StoreError>>;
+/// Someone who waits for an answer, and what it will be once it is on disk.
+#[derive(Debug)]
+pub(super) struct Pending<T> {
+    reply: oneshot::Sender<Result<T, StoreError>>,
+    outcome: Option<Result<T, StoreError>>,
+}
+
+impl<T> Pending<T> {
+    pub(super) fn new(reply: oneshot::Sender<Result<T, StoreError>>) -> Self {
+        Self {
+            reply,
+            outcome: None,
+        }
+    }
+
+    /// Answers. Whoever asked may have gone.
+    fn answer(self) {
+        if let Some(outcome) = self.outcome {
+            let _ = self.reply.send(outcome);
+        }
+    }
+
+    fn fail(self, error: &StoreError) {
+        let _ = self.reply.send(Err(error.clone()));
+    }
+}
 
 /// What the writer can be asked to do.
 #[derive(Debug)]
 pub(super) enum Command {
-    Commit(Txn, Reply<Commit>),
-    Grant(Duration, Reply<LeaseId>),
-    KeepAlive(LeaseId, Reply<Duration>),
-    Revoke(LeaseId, Reply<()>),
+    Commit(Txn, Pending<Commit>),
+    Grant(Duration, Pending<LeaseId>),
+    KeepAlive(LeaseId, Pending<Duration>),
+    Revoke(LeaseId, Pending<()>),
+}
+
+impl Command {
+    fn apply(&mut self, tables: &mut Tables<'_>) -> Result<(), redb::Error> {
+        match self {
+            Self::Commit(txn, pending) => pending.outcome = Some(tables.commit(txn)?),
+            Self::Grant(ttl, pending) => {
+                pending.outcome = Some(Ok(tables.grant(whole_seconds(*ttl))?));
+            }
+            Self::Revoke(lease, pending) => pending.outcome = Some(tables.revoke(*lease)?),
+            // Answered from memory, before.
+            Self::KeepAlive(..) => {}
+        }
+        Ok(())
+    }
+
+    /// It is on disk.
+    fn confirm(self, leases: &mut Leases, now: Instant) {
+        match self {
+            Self::Commit(_, pending) => pending.answer(),
+            Self::Grant(ttl, pending) => {
+                if let Some(Ok(lease)) = pending.outcome {
+                    leases.grant(lease, whole_seconds(ttl), now);
+                }
+                pending.answer();
+            }
+            Self::KeepAlive(_, pending) => pending.answer(),
+            Self::Revoke(lease, pending) => {
+                leases.end(lease);
+                pending.answer();
+            }
+        }
+    }
+
+    fn fail(self, error: &StoreError) {
+        match self {
+            Self::Commit(_, pending) => pending.fail(error),
+            Self::Grant(_, pending) => pending.fail(error),
+            Self::KeepAlive(_, pending) => pending.fail(error),
+            Self::Revoke(_, pending) => pending.fail(error),
+        }
+    }
 }
 
 /// Where the history ends and begins.
@@ -38,13 +106,14 @@ pub(super) struct Head {
     pub(super) history_bytes: u64,
 }
 
-/// What a command came to, answered once it is on disk.
-#[derive(Debug)]
-enum Done {
-    Commit(Reply<Commit>, Result<Commit, StoreError>),
-    Grant(Reply<LeaseId>, LeaseId, u64),
-    Revoke(Reply<()>, LeaseId, Result<(), StoreError>),
-    Ended(LeaseId),
+impl Head {
+    fn of(facts: &Facts) -> Self {
+        Self {
+            revision: Revision(facts.revision),
+            oldest: Revision(facts.oldest),
+            history_bytes: facts.history_bytes,
+        }
+    }
 }
 
 /// The only one who writes.
@@ -55,8 +124,8 @@ pub(super) struct Writer {
     leases: Leases,
     head: watch::Sender<Head>,
     queue: mpsc::Receiver<Command>,
-    /// Before this nothing is tried because of leases alone.
-    not_before: Instant,
+    /// When to open the file anew, after an error of the disk.
+    reopen_at: Option<Instant>,
 }
 
 impl Writer {
@@ -66,19 +135,14 @@ impl Writer {
         options: EmbeddedOptions,
         queue: mpsc::Receiver<Command>,
     ) -> (Self, watch::Receiver<Head>) {
-        let (head, following) = watch::channel(Head {
-            revision: Revision(loaded.facts.revision),
-            oldest: Revision(loaded.facts.oldest),
-            history_bytes: loaded.facts.history_bytes,
-        });
-        let now = Instant::now();
+        let (head, following) = watch::channel(Head::of(&loaded.facts));
         let writer = Self {
             file,
             options,
-            leases: Leases::started(&loaded.facts.leases, now),
+            leases: Leases::started(&loaded.facts.leases, Instant::now()),
             head,
             queue,
-            not_before: now,
+            reopen_at: None,
         };
         (writer, following)
     }
@@ -98,13 +162,13 @@ impl Writer {
 
     async fn serve(&mut self) {
         loop {
-            let lease_ends = self.leases.next_end().map(|at| at.max(self.not_before));
+            let wake = self.reopen_at.or_else(|| self.leases.next_end());
             let first = tokio::select! {
                 command = self.queue.recv() => match command {
                     Some(command) => Some(command),
                     None => return,
                 },
-                () = until(lease_ends) => None,
+                () = until(wake) => None,
             };
             let mut group: Vec<Command> = first.into_iter().collect();
             while let Ok(command) = self.queue.try_recv() {
@@ -118,114 +182,88 @@ impl Writer {
     }
 
     fn handle(&mut self, group: Vec<Command>, now: Instant) {
-        let ended = if now >= self.not_before {
-            self.leases.ended(now, MAX_ENDED)
-        } else {
-            Vec::new()
-        };
+        if let Err(error) = self.recover(now) {
+            for command in group {
+                command.fail(&error);
+            }
+            return;
+        }
+        let ended = self.leases.ended(now, MAX_ENDED);
         let mut writes = Vec::new();
         for command in group {
             match command {
-                Command::KeepAlive(lease, reply) => {
+                Command::KeepAlive(lease, mut pending) => {
                     // One that has ended can't be called back, even if its keys are still there.
                     let kept = (!ended.contains(&lease))
                         .then(|| self.leases.keep_alive(lease, now))
                         .flatten();
-                    answer(reply, kept.ok_or_else(|| no_such_lease(lease)));
+                    pending.outcome = Some(kept.ok_or_else(|| no_such_lease(lease)));
+                    pending.answer();
                 }
                 other => writes.push(other),
             }
         }
         if !writes.is_empty() || !ended.is_empty() {
-            self.write(writes, ended, now);
+            self.write(writes, &ended, now);
         }
     }
 
-    fn write(&mut self, group: Vec<Command>, ended: Vec<LeaseId>, now: Instant) {
+    fn write(&mut self, mut group: Vec<Command>, ended: &[LeaseId], now: Instant) {
         let before = *self.head.borrow();
-        let mut done = Vec::with_capacity(group.len() + ended.len());
         let written = self.file.write(|txn| {
             let mut tables = Tables::open(txn, before)?;
             for lease in ended {
                 // It may have been revoked meanwhile; then there is nothing left to do.
-                let _ = tables.revoke(lease)?;
-                done.push(Done::Ended(lease));
+                let _ = tables.revoke(*lease)?;
             }
-            for command in group {
-                apply(&mut tables, command, &mut done)?;
+            for command in &mut group {
+                command.apply(&mut tables)?;
             }
             tables.finish(self.options)
         });
         match written {
             Ok(head) => {
                 self.head.send_replace(head);
-                for done in done {
-                    self.confirm(done, now);
+                for lease in ended {
+                    self.leases.end(*lease);
+                }
+                for command in group {
+                    command.confirm(&mut self.leases, now);
                 }
             }
             Err(error) => {
-                // Commands not yet applied lose their reply, which says the same.
                 tracing::error!(%error, "the embedded store could not write");
-                self.not_before = now + RETRY;
-                for done in done {
-                    fail(done, &error);
+                self.reopen_at = Some(now);
+                for command in group {
+                    command.fail(&error);
                 }
             }
         }
     }
 
-    fn confirm(&mut self, done: Done, now: Instant) {
-        match done {
-            Done::Commit(reply, outcome) => answer(reply, outcome),
-            Done::Grant(reply, lease, seconds) => {
-                self.leases.grant(lease, seconds, now);
-                answer(reply, Ok(lease));
+    /// After an error of the disk: opens the file anew and believes what is in it.
+    fn recover(&mut self, now: Instant) -> Result<(), StoreError> {
+        let Some(at) = self.reopen_at else {
+            return Ok(());
+        };
+        if now < at {
+            return Err(super::stopped());
+        }
+        match self.file.reopen() {
+            Ok(facts) => {
+                tracing::warn!("the embedded store is open again");
+                self.reopen_at = None;
+                self.leases = Leases::started(&facts.leases, now);
+                self.head.send_replace(Head::of(&facts));
+                Ok(())
             }
-            Done::Revoke(reply, lease, outcome) => {
-                self.leases.end(lease);
-                answer(reply, outcome);
+            Err(error) => {
+                tracing::error!(%error, "the embedded store can't be opened again");
+                self.reopen_at = Some(now + RETRY);
+                Err(error)
             }
-            Done::Ended(lease) => self.leases.end(lease),
         }
     }
-}
-
-fn apply(
-    tables: &mut Tables<'_>,
-    command: Command,
-    done: &mut Vec<Done>,
-) -> Result<(), redb::Error> {
-    done.push(match command {
-        Command::Commit(txn, reply) => {
-            let outcome = tables.commit(&txn)?;
-            Done::Commit(reply, outcome)
-        }
-        Command::Grant(ttl, reply) => {
-            let seconds = whole_seconds(ttl);
-            Done::Grant(reply, tables.grant(seconds)?, seconds)
-        }
-        Command::Revoke(lease, reply) => {
-            let outcome = tables.revoke(lease)?;
-            Done::Revoke(reply, lease, outcome)
-        }
-        // Answered from memory, before.
-        Command::KeepAlive(..) => return Ok(()),
-    });
-    Ok(())
-}
-
-fn fail(done: Done, error: &StoreError) {
-    match done {
-        Done::Commit(reply, _) => answer(reply, Err(error.clone())),
-        Done::Grant(reply, ..) => answer(reply, Err(error.clone())),
-        Done::Revoke(reply, ..) => answer(reply, Err(error.clone())),
-        Done::Ended(_) => {}
-    }
-}
-
-/// Whoever asked may have gone.
-fn answer<T>(reply: Reply<T>, outcome: Result<T, StoreError>) {
-    let _ = reply.send(outcome);
 }
 
 async fn until(at: Option<Instant>) {

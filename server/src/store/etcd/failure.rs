@@ -9,9 +9,11 @@ use tonic::Code;
 use crate::store::{LeaseId, Revision, StoreError, StoreId};
 
 /// What the auth layer says for "log in again" with a code that also means other things.
-const LOGIN_AGAIN: [&str; 3] = [
+const LOGIN_AGAIN: [&str; 4] = [
     "etcdserver: invalid auth token",
     "etcdserver: revision of auth store is old",
+    // The same from 3.5.1, which has no code for it.
+    "auth: revision in header is old",
     "etcdserver: user name is empty",
 ];
 
@@ -84,7 +86,9 @@ fn of_status(status: &tonic::Status) -> Failure {
     }
     match status.code() {
         Code::Unauthenticated => Failure::Login(reason),
-        Code::InvalidArgument if LOGIN_AGAIN.contains(&status.message()) => Failure::Login(reason),
+        Code::InvalidArgument | Code::Unknown if LOGIN_AGAIN.contains(&status.message()) => {
+            Failure::Login(reason)
+        }
         Code::PermissionDenied => Failure::Final(StoreError::Unauthenticated { reason }),
         Code::OutOfRange => Failure::OutOfRange(reason),
         Code::InvalidArgument
@@ -163,6 +167,8 @@ mod tests {
                 "etcdserver: user name is empty",
                 "login",
             ),
+            (Code::Unknown, "auth: revision in header is old", "login"),
+            (Code::Unknown, "anything else", "gone"),
             (
                 Code::InvalidArgument,
                 "etcdserver: duplicate key given in txn request",

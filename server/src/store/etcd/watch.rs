@@ -59,9 +59,16 @@ pub(super) async fn open(
 }
 
 async fn start(member: Arc<Member>, prefix: String, from: Revision) -> Result<Started, Failure> {
+    // A member that lags behind would tell an old revision as the present. This read is answered only
+    // when it has caught up.
+    let mut kv = member.kv.clone();
+    let present = kv.get(prefix.as_str(), None).await?;
+    let (store, revision) = failure::header(present.header())?;
     let options = WatchOptions::new()
         .with_range(super::read::range_end(&prefix))
-        .with_start_revision(failure::to_wire(from))
+        // Newer servers answer no progress request of a watch that begins in the future, so it begins
+        // in the present and leaves out what is too early.
+        .with_start_revision(failure::to_wire(from.min(revision)))
         .with_progress_notify()
         .with_fragment();
     let mut stream = member
@@ -69,17 +76,14 @@ async fn start(member: Arc<Member>, prefix: String, from: Revision) -> Result<St
         .clone()
         .watch(prefix.as_str(), Some(options))
         .await?;
-    let first = next(&mut stream).await?;
-    cancelled(&first, from)?;
-    let (store, revision) = failure::header(first.header())?;
+    cancelled(&next(&mut stream).await?, from)?;
     // A compaction at `from` itself may have taken a deletion made there, and older servers don't say
     // so. The state just before `from` can only be read while nothing from `from` on is compacted.
     if from > Revision(1) && revision.next() >= from {
         let before = GetOptions::new()
             .with_revision(failure::to_wire(from) - 1)
             .with_keys_only();
-        let probe = member.kv.clone().get(prefix, Some(before)).await;
-        match probe.map_err(Failure::from) {
+        match kv.get(prefix, Some(before)).await.map_err(Failure::from) {
             Err(Failure::OutOfRange(_)) => return Err(compacted(from, revision)),
             other => other?,
         };

@@ -10,10 +10,12 @@ use std::collections::BTreeMap;
 use crate::store::{Batch, Change, KeyValue, Reading, Revision, StoreError, StoreId};
 
 /// What to do next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step {
     /// Read everything.
     Read,
+    /// Look whether this key is as it was.
+    Prove(String),
     /// Watch from this revision.
     Watch(Revision),
 }
@@ -30,6 +32,9 @@ pub(super) enum Contradiction {
     /// Nothing is there where something was, without a word about its deletion.
     #[error("store has none of the {had} keys it had")]
     Empty { had: usize },
+    /// After a contradiction, nothing that is there shows that it is the store we knew.
+    #[error("store shares no value with the {had} keys it had")]
+    NothingShared { had: usize },
     /// A value is there that should have been seen before and was not: the past is another one.
     #[error(
         "store has {key} written at revision {revision}, which was not so when that was the present"
@@ -44,6 +49,7 @@ pub(super) struct Machine {
     bookmark: Revision,
     index: BTreeMap<String, Revision>,
     must_read: bool,
+    must_prove: bool,
     frozen: Option<Contradiction>,
     accepting: bool,
 }
@@ -52,10 +58,20 @@ impl Machine {
     /// What to do now, or after the wait that follows a failure.
     pub(super) fn step(&self) -> Step {
         if self.store.is_none() || self.must_read || self.frozen.is_some() || self.accepting {
-            Step::Read
-        } else {
-            Step::Watch(self.bookmark.next())
+            return Step::Read;
         }
+        match self.witness() {
+            Some(key) if self.must_prove => Step::Prove(key.clone()),
+            _ => Step::Watch(self.bookmark.next()),
+        }
+    }
+
+    /// The key whose value is neither among the oldest nor among the newest: a store that was filled
+    /// anew will hardly have it at the same revision, and ours will hardly have changed it meanwhile.
+    fn witness(&self) -> Option<&String> {
+        let mut keys: Vec<_> = self.index.iter().map(|(key, at)| (*at, key)).collect();
+        let middle = keys.len().checked_sub(1)? / 2;
+        Some(keys.select_nth_unstable(middle).1.1)
     }
 
     /// The contradiction that stands.
@@ -85,12 +101,20 @@ impl Machine {
         self.store = Some(reading.store);
         self.bookmark = reading.revision;
         self.must_read = false;
+        self.must_prove = false;
         self.frozen = None;
         self.accepting = false;
         Ok(Batch {
             revision: reading.revision,
             changes,
         })
+    }
+
+    /// The key that was to be looked at was last written at `found`. If that is not as it was, it may
+    /// have been changed, or the store is another one: reading everything tells.
+    pub(super) fn on_proof(&mut self, key: &str, found: Option<Revision>) {
+        self.must_prove = false;
+        self.must_read |= found.is_none() || found.as_ref() != self.index.get(key);
     }
 
     /// A watch has begun.
@@ -124,10 +148,13 @@ impl Machine {
         Some(batch)
     }
 
-    /// Something failed. All but a compaction can be gone on from where we were.
+    /// Something failed. All but a compaction can be gone on from where we were, once it is shown that
+    /// the store still is the one we knew.
     pub(super) fn on_error(&mut self, error: &StoreError) {
         if matches!(error, StoreError::Compacted { .. }) {
             self.must_read = true;
+        } else {
+            self.must_prove = true;
         }
     }
 
@@ -161,10 +188,17 @@ impl Machine {
         let unknown = |kv: &&KeyValue| {
             kv.mod_revision <= self.bookmark && self.index.get(&kv.key) != Some(&kv.mod_revision)
         };
-        let stranger = reading.entries.iter().find(unknown)?;
-        Some(Contradiction::OtherPast {
-            key: stranger.key.clone(),
-            revision: stranger.mod_revision,
+        if let Some(stranger) = reading.entries.iter().find(unknown) {
+            return Some(Contradiction::OtherPast {
+                key: stranger.key.clone(),
+                revision: stranger.mod_revision,
+            });
+        }
+        // A lost store that is filled anew passes all of the above when it has grown old enough.
+        let shared = |kv: &KeyValue| self.index.get(&kv.key) == Some(&kv.mod_revision);
+        let suspect = self.frozen.is_some() && !self.index.is_empty();
+        (suspect && !reading.entries.iter().any(shared)).then_some(Contradiction::NothingShared {
+            had: self.index.len(),
         })
     }
 

@@ -119,6 +119,46 @@ fn a_watch_on_a_store_that_moved_freezes() {
     }
 }
 
+/// A store that lost everything and is filled anew grows past the bookmark one day.
+#[test]
+fn growing_older_is_no_proof_of_being_the_same() {
+    let mut machine = synced();
+    machine
+        .on_reading(reading(ONE, 2, &[("a", 2)]))
+        .unwrap_err();
+    let contradiction = machine
+        .on_reading(reading(ONE, 9, &[("a", 7), ("b", 8)]))
+        .unwrap_err();
+    assert_eq!(
+        contradiction.to_string(),
+        "store shares no value with the 2 keys it had"
+    );
+    let batch = machine
+        .on_reading(reading(ONE, 9, &[("a", 3), ("b", 8)]))
+        .unwrap();
+    assert_eq!(show(&batch), "+b@8");
+}
+
+#[test]
+fn after_a_failure_one_key_must_show_that_it_is_the_same_store() {
+    for (found, wanted) in [
+        (Some(Revision(3)), Step::Watch(Revision(6))),
+        (Some(Revision(7)), Step::Read),
+        (None, Step::Read),
+    ] {
+        let mut machine = synced();
+        machine.on_error(&StoreError::Unavailable {
+            reason: String::new(),
+        });
+        let Step::Prove(key) = machine.step() else {
+            panic!("{:?}", machine.step());
+        };
+        assert_eq!(key, "a", "the middle one");
+        machine.on_proof(&key, found);
+        assert_eq!(machine.step(), wanted);
+    }
+}
+
 #[test]
 fn it_heals_when_the_contradiction_is_gone() {
     let mut machine = synced();
@@ -267,7 +307,12 @@ fn follow(
     revisions: usize,
     seen: &mut BTreeMap<String, KeyValue>,
 ) {
+    if let Step::Prove(key) = machine.step() {
+        let found = model.state().get(&key).map(|kv| kv.mod_revision);
+        machine.on_proof(&key, found);
+    }
     let batch = match machine.step() {
+        Step::Prove(key) => panic!("{key} was proven"),
         Step::Read => machine
             .on_reading(model.reading())
             .expect("nothing contradicts"),
