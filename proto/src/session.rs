@@ -219,8 +219,8 @@ impl Session {
         if let Some(seen) = self.seen.filter(|seen| position.is_behind(seen)) {
             return Some(HoldBack::Behind { position, seen });
         }
-        let blank = snapshot.types().next().is_none();
-        (blank && self.lanes.iter().any(Lane::claims_something)).then_some(HoldBack::Blank)
+        let claims = self.lanes.iter().any(Lane::claims_something);
+        (snapshot.is_blank() && claims).then_some(HoldBack::Blank)
     }
 
     /// Whether every type is answered at the newest snapshot and nothing is rejected.

@@ -105,6 +105,7 @@ impl Api {
                 prefix: Prefix::new(prefix).unwrap(),
                 store: store.clone(),
                 status: reader.clone(),
+                operator: bellwether_server::store::follow::Operator::default(),
             };
             (name.to_owned(), fleet)
         };

@@ -57,15 +57,22 @@ impl Follower {
 }
 
 /// The say that an operator has.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Operator {
-    accepted: watch::Sender<()>,
+    /// How often it was said.
+    accepted: watch::Sender<u64>,
 }
 
 impl Operator {
-    /// Takes the store as it now is, if the follower is frozen; otherwise it does nothing.
+    /// Takes the store as it now is, although it contradicts what was seen before.
     pub fn accept(&self) {
-        self.accepted.send_replace(());
+        self.accepted.send_modify(|times| *times += 1);
+    }
+
+    /// Follows how often it was said.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.accepted.subscribe()
     }
 }
 
@@ -77,7 +84,7 @@ pub fn follow(store: Arc<dyn Store>, range: String, options: FollowOptions) -> F
         ..StoreStatus::default()
     };
     let (health, following) = watch::channel(status);
-    let (accepted, acceptance) = watch::channel(());
+    let operator = Operator::default();
     let driver = Driver {
         store,
         range,
@@ -86,13 +93,13 @@ pub fn follow(store: Arc<dyn Store>, range: String, options: FollowOptions) -> F
         backoff: Backoff::default(),
         batches,
         health,
-        acceptance,
+        acceptance: operator.watch(),
     };
     tokio::spawn(driver.run());
     Follower {
         batches: receiver,
         health: following,
-        operator: Operator { accepted },
+        operator,
     }
 }
 
@@ -105,7 +112,7 @@ struct Driver {
     backoff: Backoff,
     batches: mpsc::Sender<Batch>,
     health: watch::Sender<StoreStatus>,
-    acceptance: watch::Receiver<()>,
+    acceptance: watch::Receiver<u64>,
 }
 
 /// Why a step ended.
