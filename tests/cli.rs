@@ -272,25 +272,28 @@ async fn apply_does_what_differs_and_then_nothing() {
 #[tokio::test]
 async fn a_partial_failure_says_what_was_done() {
     let api = Api::start().await;
-    let bad = SHOP.replace("\"service_id\": \"s\"", "\"service_id\": \"none\"");
+    let bad = SHOP.replace(
+        "{\"id\": \"s\", \"upstream_id\": \"backend\"}",
+        "{\"id\": \"s\", \"upstream_id\": \"none\"}",
+    );
     let line = "apply -f -";
     let ran = bellwether_as(ADMIN, &api.base, line, &bad).await.ends(1);
     assert!(
         ran.out.ends_with(
-            "applied 2 of 4: create upstreams/backend, create services/s\n\
-         not applied: create routes/2, create routes/cart\n"
+            "applied 1 of 4: create upstreams/backend\n\
+             not applied: create services/s, create routes/2, create routes/cart\n"
         ),
         "{}",
         ran.out
     );
     assert_eq!(
         ran.err,
-        "error: create routes/2 (-): failed to fetch service info by service id [none], response code: 404 (status 400)\n"
+        "error: create services/s (-): failed to fetch upstream info by upstream id [none], response code: 404 (status 400)\n"
     );
-    api.get("services/s").await.is(200);
+    api.get("upstreams/backend").await.is(200);
     api.get("routes/cart").await.is(404);
     let ran = bellwether_as(ADMIN, &api.base, line, SHOP).await.ends(0);
-    assert!(ran.out.ends_with("applied 2, 2 unchanged\n"), "{}", ran.out);
+    assert!(ran.out.ends_with("applied 3, 1 unchanged\n"), "{}", ran.out);
 }
 
 #[tokio::test]

@@ -7,4 +7,7 @@
 
 mod catalog;
 mod driver;
+mod last_good;
 mod mutate;
+mod protocol;
+mod resource;

@@ -5,6 +5,7 @@
 pub mod ask;
 pub mod etcd;
 pub mod gate;
+pub mod http;
 pub mod install;
 pub mod pki;
 pub mod ports;

@@ -4,6 +4,7 @@ mod etcd;
 mod faults;
 mod protocol;
 mod rejections;
+mod restored;
 mod scale;
 
 use serde_json::{Value, json};

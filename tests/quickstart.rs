@@ -64,10 +64,6 @@ fn the_show_comes_true() {
         };
         rest = &rest[at + fact.len()..];
     }
-    assert!(
-        !out.contains("quickstart-00"),
-        "the key is only shown to be tried:\n{out}"
-    );
 }
 
 #[test]

@@ -11,7 +11,6 @@ pub struct Readiness {
 
 impl Readiness {
     /// The agent is not ready before what this returns is dropped.
-    #[must_use]
     pub fn block(&self, what: impl Into<String>) -> Block {
         let what = what.into();
         *self.lock().entry(what.clone()).or_insert(0) += 1;

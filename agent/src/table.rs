@@ -263,10 +263,10 @@ impl Table {
     #[must_use]
     pub fn resources(&self) -> Vec<(bellwether::name::TypeUrl, Vec<(&Name, &bytes::Bytes)>)> {
         use bellwether::name::TypeUrl;
-        fn sorted<'t, T>(
-            map: &'t HashMap<Name, Arc<T>>,
+        fn sorted<T>(
+            map: &HashMap<Name, Arc<T>>,
             body: fn(&T) -> &bytes::Bytes,
-        ) -> Vec<(&'t Name, &'t bytes::Bytes)> {
+        ) -> Vec<(&Name, &bytes::Bytes)> {
             let mut all: Vec<_> = map.iter().map(|(name, one)| (name, body(one))).collect();
             all.sort_unstable_by_key(|(name, _)| *name);
             all

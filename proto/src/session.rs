@@ -81,6 +81,23 @@ pub enum Event {
     },
 }
 
+/// Why a server says nothing to a node. Absence and the past are never an instruction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HoldBack {
+    /// The server's watch is behind what another server told the node. It will catch up; if it does
+    /// not, the store went back in time.
+    #[error("the node has seen {seen}, and this server only knows {position}")]
+    Behind {
+        /// What this server knows.
+        position: Position,
+        /// What the node has seen.
+        seen: Position,
+    },
+    /// The node holds resources, and this server has not seen a single one since it started (R44).
+    #[error("the node holds resources, and its fleet has none in the store")]
+    Blank,
+}
+
 /// The state of one type, for the list of nodes.
 #[derive(Clone, Debug)]
 pub struct TypeStatus {
@@ -159,7 +176,7 @@ impl Session {
     /// The next response to send, if there is one. To be called again until there is none.
     pub fn poll(&mut self, now: Instant) -> Option<Outgoing> {
         let snapshot = self.snapshot.clone()?;
-        if self.would_go_back(&snapshot) {
+        if self.holds_back().is_some() {
             return None;
         }
         self.lanes.iter_mut().for_each(|lane| lane.on_time(now));
@@ -193,6 +210,19 @@ impl Session {
         self.lanes.iter().map(Lane::status)
     }
 
+    /// Why nothing is said although there is something to say: what we know is less than what the node
+    /// knows, so it keeps what it has.
+    #[must_use]
+    pub fn holds_back(&self) -> Option<HoldBack> {
+        let snapshot = self.snapshot.as_ref()?;
+        let position = snapshot.position()?;
+        if let Some(seen) = self.seen.filter(|seen| position.is_behind(seen)) {
+            return Some(HoldBack::Behind { position, seen });
+        }
+        let claims = self.lanes.iter().any(Lane::claims_something);
+        (snapshot.is_blank() && claims).then_some(HoldBack::Blank)
+    }
+
     /// Whether every type is answered at the newest snapshot and nothing is rejected.
     #[must_use]
     pub fn in_sync(&self) -> bool {
@@ -201,15 +231,6 @@ impl Session {
         };
         let settled = |lane: &Lane| lane.is_settled(snapshot) && !lane.has_rejected();
         self.lanes.iter().all(settled)
-    }
-
-    /// A node is never taken back in time: while this server is behind what the node has seen, it says
-    /// nothing, and the node keeps what it has.
-    fn would_go_back(&self, snapshot: &Snapshot) -> bool {
-        match (self.seen, snapshot.position()) {
-            (Some(seen), Some(position)) => position.is_behind(&seen),
-            _ => false,
-        }
     }
 
     fn lane(&mut self, type_url: TypeUrl) -> Result<usize, Refusal> {

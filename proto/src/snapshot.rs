@@ -117,6 +117,7 @@ pub enum Problem {
 #[derive(Clone, Default)]
 pub struct Snapshot {
     position: Option<Position>,
+    trusted: bool,
     types: BTreeMap<TypeUrl, Arc<Published>>,
     /// How many resources refer to each.
     referred: HashMap<ResourceId, u32>,
@@ -155,6 +156,20 @@ impl Snapshot {
     pub fn at(mut self, position: Position) -> Self {
         self.position = Some(position);
         self
+    }
+
+    /// The same content, to be believed even if there is none: somebody has looked.
+    #[must_use]
+    pub fn trusted(mut self) -> Self {
+        self.trusted = true;
+        self
+    }
+
+    /// Whether there never was a resource in this snapshot or those it descends from, and nobody has
+    /// said that this is right. It may be a store that was wiped (R44).
+    #[must_use]
+    pub fn is_blank(&self) -> bool {
+        self.types.is_empty() && !self.trusted
     }
 
     /// Up to where in the store's history the snapshot is known to be right.

@@ -8,6 +8,7 @@
 //! | `/apisix/admin/schema/{kind}` | The JSON Schema of a kind |
 //! | `/fleets/{fleet}/apisix/admin/…` | The same for any fleet |
 //! | `/v1/fleets` | The fleets of this server |
+//! | `POST /v1/fleets/{fleet}/accept-store` | An operator's word that the store is right although it contradicts what was seen before |
 //! | `/v1/status` | How each fleet does: revision, store, bad keys |
 //! | `/v1/nodes[?fleet=…]`, `/v1/nodes/{id}` | Connected nodes: versions sent and acknowledged, rejections |
 //! | `/metrics` | Prometheus text |
@@ -29,7 +30,7 @@ use axum::Router;
 use axum::extract::{Path, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get};
+use axum::routing::{any, get, post};
 use http::{HeaderMap, HeaderValue, Method, header};
 use tokio::sync::watch;
 
@@ -113,6 +114,7 @@ pub fn router(state: AdminState) -> Router {
         .route("/fleets/{fleet}/apisix/admin", any(root))
         .route("/fleets/{fleet}/apisix/admin/{*path}", any(named_fleet))
         .route("/v1/fleets", get(own::fleets))
+        .route("/v1/fleets/{fleet}/accept-store", post(own::accept_store))
         .route("/v1/status", get(own::status))
         .route("/v1/nodes", get(own::nodes))
         .route("/v1/nodes/{*id}", get(own::node))

@@ -71,6 +71,8 @@ enum Command {
     Nodes(nodes::NodesArgs),
     /// Show how the server and its fleets do
     Status(nodes::StatusArgs),
+    /// Take a fleet's store as it is, although it contradicts what was seen before
+    AcceptStore(nodes::AcceptArgs),
     /// Look at an APISIX prefix in a store, without writing and without a server
     Inspect(InspectArgs),
 }
@@ -203,6 +205,7 @@ pub async fn run(args: impl IntoIterator<Item = OsString>, env: &Env, io: &mut I
         },
         Command::Nodes(args) => nodes::nodes(&args, env, io).await,
         Command::Status(args) => nodes::status(&args, env, io).await,
+        Command::AcceptStore(args) => nodes::accept_store(&args, env, io).await,
     };
     Run::Finished(done.unwrap_or_else(|error| report(&error, io)))
 }
@@ -210,7 +213,7 @@ pub async fn run(args: impl IntoIterator<Item = OsString>, env: &Env, io: &mut I
 /// Prints an error and says how the process ends.
 pub fn report(error: &CliError, io: &mut Io<'_>) -> Exit {
     // If the error can't be printed there is nobody left to tell.
-    let _ = writeln!(io.err, "error: {error}");
+    let _ = writeln!(io.err, "error: {}", output::clean(&error.to_string()));
     error.exit()
 }
 

@@ -9,6 +9,7 @@ use tokio::sync::watch;
 
 use crate::keys::Prefix;
 use crate::store::Store;
+use crate::store::follow::Operator;
 
 /// The fleet that `/apisix/admin` and unnamed nodes mean.
 pub const DEFAULT_FLEET: &str = "default";
@@ -24,6 +25,8 @@ pub struct Fleet {
     pub store: Arc<dyn Store>,
     /// How it does, latest wins.
     pub status: watch::Receiver<Arc<FleetStatus>>,
+    /// Where an operator says that the store is to be believed.
+    pub operator: Operator,
 }
 
 /// How a fleet does. `/v1/status` answers a list of these.

@@ -6,7 +6,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use bellwether::name::Name;
 use bellwether::rejection::Rejected;
-use bellwether::session::{Mark, TypeStatus};
+use bellwether::session::{HoldBack, Mark, TypeStatus};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -25,6 +25,9 @@ pub struct NodeView {
     pub connected_ms: u64,
     /// Everything subscribed is acknowledged at the newest version and nothing is rejected.
     pub in_sync: bool,
+    /// Why nothing is sent to it, or empty: the server knows less than the node does.
+    #[serde(default)]
+    pub held_back: String,
     /// One for each type it subscribed to.
     pub types: Vec<TypeView>,
 }
@@ -90,6 +93,8 @@ pub struct StreamState {
     pub types: Vec<TypeStatus>,
     /// Nothing is unanswered and nothing rejected.
     pub in_sync: bool,
+    /// Why nothing is sent.
+    pub held_back: Option<HoldBack>,
 }
 
 /// A stream's place in the list. Dropping it takes the node off.
@@ -202,6 +207,10 @@ impl Entry {
             address: self.identity.address.clone(),
             connected_ms: self.connected_ms,
             in_sync: state.in_sync,
+            held_back: state
+                .held_back
+                .map(|why| why.to_string())
+                .unwrap_or_default(),
             types: state.types.into_iter().map(type_view).collect(),
         }
     }

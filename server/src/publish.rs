@@ -28,6 +28,8 @@ struct Publisher {
     catalog: Catalog,
     snapshot: Snapshot,
     follower: Follower,
+    /// How often an operator has said that the store is to be believed.
+    accepted: watch::Receiver<u64>,
     snapshots: watch::Sender<Option<Arc<Snapshot>>>,
     status: watch::Sender<Arc<FleetStatus>>,
 }
@@ -46,10 +48,13 @@ pub fn publish(
         ..FleetStatus::default()
     };
     let (status, statuses) = watch::channel(Arc::new(first));
+    let follower = follow(store.clone(), prefix.range(), options);
+    let operator = follower.operator.clone();
     let publisher = Publisher {
+        accepted: operator.watch(),
         catalog: Catalog::new(prefix.clone()),
         snapshot: Snapshot::default(),
-        follower: follow(store.clone(), prefix.range(), options),
+        follower,
         snapshots,
         status,
     };
@@ -59,6 +64,7 @@ pub fn publish(
         prefix: prefix.clone(),
         store: store.clone(),
         status: statuses,
+        operator,
     };
     (fleet, feed)
 }
@@ -71,6 +77,8 @@ impl Publisher {
                     Some(batch) => self.on_batches(batch),
                     None => break,
                 },
+                // Its sender lives in the follower, which outlives nothing of this.
+                Ok(()) = self.accepted.changed() => self.on_accepted(),
                 health = self.follower.health.changed() => match health {
                     Ok(()) => self.report_health(),
                     Err(_) => break,
@@ -100,6 +108,31 @@ impl Publisher {
         }
     }
 
+    /// Nodes that have seen more than this server knows get what it knows from now on.
+    fn on_accepted(&mut self) {
+        warn!(
+            fleet = self.status.borrow().fleet,
+            "an operator has accepted the store as it is"
+        );
+        if let Some(known) = self.snapshot.position() {
+            self.snapshot = self
+                .snapshot
+                .clone()
+                .at(self.position(known.revision))
+                .trusted();
+            self.snapshots
+                .send_replace(Some(Arc::new(self.snapshot.clone())));
+        }
+    }
+
+    /// Positions before and after an operator's word are not compared: it opens a history of its own.
+    fn position(&self, revision: u64) -> Position {
+        Position {
+            store: self.store_id().wrapping_add(*self.accepted.borrow()),
+            revision,
+        }
+    }
+
     fn compile(&mut self, batches: &[Batch]) {
         let started = Instant::now();
         let Some(newest) = batches.last().map(|batch| batch.revision) else {
@@ -111,10 +144,7 @@ impl Publisher {
             keys += batch.changes.len();
             changes = changes.then(self.catalog.apply(batch));
         }
-        let position = Position {
-            store: self.store_id(),
-            revision: newest.0,
-        };
+        let position = self.position(newest.0);
         let resources = changes.upserts.len() + changes.removals.len();
         match self.snapshot.next(position.to_string(), changes) {
             Ok(next) => self.snapshot = next.at(position),

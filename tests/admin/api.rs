@@ -93,6 +93,11 @@ impl Api {
 
     /// Over this store.
     pub(crate) async fn over(store: Arc<dyn Store>) -> Self {
+        Self::over_with(store, false).await
+    }
+
+    /// Over this store, with the metrics open or not.
+    pub(crate) async fn over_with(store: Arc<dyn Store>, metrics_need_key: bool) -> Self {
         let (status, reader) = watch::channel(Arc::new(FleetStatus::default()));
         let fleet = |name: &str, prefix: &str| {
             let fleet = Fleet {
@@ -100,6 +105,7 @@ impl Api {
                 prefix: Prefix::new(prefix).unwrap(),
                 store: store.clone(),
                 status: reader.clone(),
+                operator: bellwether_server::store::follow::Operator::default(),
             };
             (name.to_owned(), fleet)
         };
@@ -115,7 +121,7 @@ impl Api {
                     .with(Role::Viewer, VIEWER),
             ),
             metrics: Arc::new(|| "bellwether_up 1\n# EOF\n".to_owned()),
-            metrics_need_key: false,
+            metrics_need_key,
         };
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());

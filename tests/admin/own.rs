@@ -110,6 +110,16 @@ async fn nodes() {
     assert_eq!(reply.error(), "no node \"z\" is connected");
 }
 
+#[tokio::test]
+async fn metrics_can_be_closed() {
+    let open = Api::start().await;
+    let closed = Api::over_with(open.store.clone(), true).await;
+    closed.raw("GET", "/metrics", &[], "").await.is(401);
+    let headers = [("x-api-key", ADMIN)];
+    closed.raw("GET", "/metrics", &headers, "").await.is(200);
+    closed.raw("GET", "/livez", &[], "").await.is(200);
+}
+
 /// Nobody listens there.
 #[tokio::test]
 async fn a_store_that_is_down_is_a_503() {

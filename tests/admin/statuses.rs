@@ -174,6 +174,21 @@ async fn invalid_configuration_is_a_400_and_changes_nothing() {
         let reply = api.call("PUT", path, body).await.is(400);
         assert_eq!(reply.error(), reason);
     }
+    // An id from the body is part of a key too.
+    for (path, body) in [
+        ("routes", json!({"uri": "/", "plugins": {}, "id": "a/b"})),
+        ("plugin_metadata", json!({"id": "a/b"})),
+        ("secrets", json!({"id": "vault/1/2"})),
+        ("secrets/keepass/1", json!({"uri": "x"})),
+        ("consumers", json!({"username": "jack/credentials/c"})),
+    ] {
+        let reply = api.call("PUT", path, body).await.is(400);
+        assert!(
+            reply.error().contains("failed to match pattern"),
+            "{}",
+            reply.text
+        );
+    }
     for method in ["DELETE", "PATCH"] {
         let reply = api.call(method, "routes", json!({})).await.is(400);
         assert_eq!(reply.error(), "missing route id");

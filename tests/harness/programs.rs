@@ -308,6 +308,27 @@ impl Agent {
         self.running.log()
     }
 
+    /// Other servers from the next start on.
+    pub fn follow(&mut self, servers: &[&str]) {
+        let at = self
+            .args
+            .iter()
+            .position(|arg| arg == "--server")
+            .expect("it has servers")
+            + 1;
+        self.args[at] = servers.join(",");
+    }
+
+    /// SIGTERM, and waits until it is gone.
+    pub async fn terminate(&mut self) {
+        self.running.process().signal("TERM");
+        eventually("the agent to end", || async {
+            self.running.process().has_ended().then_some(())
+        })
+        .await;
+        self.kill();
+    }
+
     /// The folder that survives a restart.
     pub fn state_dir(&self) -> PathBuf {
         self.running.folder.path().join("state")

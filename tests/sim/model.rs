@@ -39,7 +39,7 @@ impl Body {
         self.text
             .strip_prefix("bad")
             .and_then(|rest| rest.split(' ').next()?.parse::<usize>().ok())
-            .is_some_and(|every| node % every == 0)
+            .is_some_and(|every| node.is_multiple_of(every))
     }
 
     fn cluster(&self) -> Option<Name> {

@@ -54,6 +54,7 @@ impl Mirror {
             .expect("a change arrives")
             .expect("the follower lives");
         assert!(batch.revision >= self.revision);
+        assert!(!self.follower.health.borrow().id.is_empty());
         self.revision = batch.revision;
         for change in batch.changes {
             match change {

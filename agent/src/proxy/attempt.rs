@@ -87,8 +87,16 @@ pub(super) async fn send(
     let began = Instant::now();
     let sending = lease.sender().send(request);
     let mut sending = std::pin::pin!(sending);
-    let first = deadline(upload, began, outgoing).0;
-    let mut timer = std::pin::pin!(tokio::time::sleep_until(first));
+    // Whose turn it is changes without notice, so a look is due as often as the shortest limit.
+    let timeouts = outgoing.timeouts;
+    let shortest = match upload {
+        Some(_) => timeouts
+            .send
+            .min(timeouts.read)
+            .min(outgoing.client_body_timeout),
+        None => timeouts.read,
+    };
+    let mut timer = std::pin::pin!(tokio::time::sleep_until(began + shortest));
     loop {
         tokio::select! {
             biased;
@@ -97,11 +105,12 @@ pub(super) async fn send(
                 (reset(error.into_error()), unsent)
             }),
             () = &mut timer => {
+                let now = Instant::now();
                 let (at, failure) = deadline(upload, began, outgoing);
-                if at <= Instant::now() {
+                if at <= now {
                     return Err((failure, None));
                 }
-                timer.as_mut().reset(at);
+                timer.as_mut().reset(at.min(now + shortest));
             }
         }
     }

@@ -21,8 +21,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Bytes of a body that a client may send ahead of the endpoint on one HTTP/2 stream, and on all of
 /// a connection's: what one client can cost.
-const STREAM_WINDOW: u32 = 64 << 10;
-const CONNECTION_WINDOW: u32 = 512 << 10;
+const STREAM_WINDOW: u32 = 256 << 10;
+const CONNECTION_WINDOW: u32 = 1 << 20;
 
 /// Bytes that wait to be written to a client on one HTTP/2 stream.
 const SEND_BUFFER_BYTES: usize = 64 << 10;
@@ -171,8 +171,7 @@ fn builder(proxy: &Proxy) -> auto::Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         .header_read_timeout(config.head_timeout)
         .max_buf_size(config.head_bytes_max)
-        .max_headers(config.headers_max)
-        .pipeline_flush(true);
+        .max_headers(config.headers_max);
     builder
         .http2()
         .timer(TokioTimer::new())

@@ -74,7 +74,7 @@ async fn route_and_forward(
     };
     let (candidate, upstream) = match decide(client, &view, taken) {
         Ok(found) => found,
-        Err(refusal) => return refusal,
+        Err(refusal) => return *refusal,
     };
     let view = View {
         matched: Some((&candidate.route, &candidate.pattern)),
@@ -130,10 +130,11 @@ fn decide(
     client: &Client,
     view: &View<'_>,
     taken: &mut Option<Arc<Route>>,
-) -> Result<Decided, Response<ResponseBody>> {
+) -> Result<Decided, Box<Response<ResponseBody>>> {
     let table = client.proxy.table.load();
+    let refuse = |answer| Err(Box::new(answer));
     let Some(candidate) = table.find(view) else {
-        return Err(match table.is_closed() {
+        return refuse(match table.is_closed() {
             true => unsupported(client),
             false => answer::error(StatusCode::NOT_FOUND),
         });
@@ -141,14 +142,14 @@ fn decide(
     let route = &candidate.route;
     *taken = Some(route.clone());
     if table.is_closed() || !route.unsupported.is_empty() {
-        return Err(unsupported(client));
+        return refuse(unsupported(client));
     }
     match &route.action {
-        Action::Respond(status) => Err(answer::error(*status)),
+        Action::Respond(status) => refuse(answer::error(*status)),
         Action::Forward(cluster) => match table.upstream(cluster) {
             Some(upstream) if !upstream.is_empty() => Ok((candidate.clone(), upstream.clone())),
             // Its cluster is on its way, or has no endpoint that takes requests.
-            Some(_) | None => Err(answer::error(StatusCode::SERVICE_UNAVAILABLE)),
+            Some(_) | None => refuse(answer::error(StatusCode::SERVICE_UNAVAILABLE)),
         },
     }
 }

@@ -19,7 +19,7 @@ pub struct Condition(Node);
 
 #[derive(Debug)]
 enum Node {
-    Group(Join, Box<[Node]>),
+    Group(Join, Box<[Self]>),
     Leaf {
         variable: Variable,
         negate: bool,

@@ -89,11 +89,11 @@ mod tests {
     /// the unfinished register is to checksum the id and four bytes together.
     #[test]
     fn points_chain_as_in_nginx() {
-        let ring = ring(&[("127.0.0.1\01980", 1)]);
+        let ring = ring(&[("127.0.0.1\x001980", 1)]);
         assert_eq!(ring.0.len(), 160);
         let mut previous = 0_u32;
         for _ in 0..160 {
-            let whole = [b"127.0.0.1\01980".as_slice(), &previous.to_le_bytes()].concat();
+            let whole = [b"127.0.0.1\x001980".as_slice(), &previous.to_le_bytes()].concat();
             previous = !update(!0, &whole);
             assert!(ring.0.iter().any(|(point, _)| *point == previous));
         }

@@ -66,6 +66,8 @@ pub(super) struct Lane {
     claims: BTreeMap<String, String>,
     due: BTreeSet<Name>,
     greet: bool,
+    /// Everything was asked for anew (R55).
+    resend: bool,
     /// Removals that wait until nothing refers to the names.
     withheld: BTreeSet<Name>,
     rejected: BTreeMap<Name, Rejected>,
@@ -86,6 +88,7 @@ impl Lane {
             claims: BTreeMap::new(),
             due: BTreeSet::new(),
             greet: false,
+            resend: false,
             withheld: BTreeSet::new(),
             rejected: BTreeMap::new(),
             sending: None,
@@ -101,6 +104,10 @@ impl Lane {
 
     pub(super) fn name_count(&self) -> usize {
         self.subscription.names().len()
+    }
+
+    pub(super) fn claims_something(&self) -> bool {
+        !self.claims.is_empty()
     }
 
     pub(super) fn has_withheld(&self) -> bool {
@@ -128,8 +135,11 @@ impl Lane {
             self.greet = true;
         }
         if changed.wildcard_started && !first {
-            self.held = None;
-            self.claims.clear();
+            self.resend = true;
+            // What was sent for the old subscription may still be on its way, and would be taken for
+            // the new one's: each name of it gets a word of its own.
+            let unanswered = self.late.iter().flat_map(|late| &late.part().offered);
+            self.due.extend(unanswered.map(|(name, _)| name.clone()));
             self.rejected.clear();
         }
         for name in &changed.dropped {
@@ -174,7 +184,7 @@ impl Lane {
                 .filter(|_| sending.is_last())
                 .or(self.acked.take());
             if sending.is_last() {
-                self.arrive(&sending);
+                self.hold(&sending.target, &sending.step);
             } else {
                 self.sending = Some(sending);
             }
@@ -210,10 +220,6 @@ impl Lane {
                 rejected: verdicts,
             },
         }
-    }
-
-    fn arrive(&mut self, sending: &Sending) {
-        self.hold(&sending.target, &sending.step);
     }
 
     /// The node now holds the target, except for what it rejected and what is still to be removed.
@@ -265,7 +271,7 @@ impl Lane {
         }
         let target = self.target(snapshot);
         let step = self.step_to(&target);
-        (self.greet, self.claims) = (false, BTreeMap::new());
+        (self.greet, self.resend, self.claims) = (false, false, BTreeMap::new());
         self.due.clear();
         if step.parts.is_empty() {
             self.hold(&target, &step);
@@ -280,7 +286,7 @@ impl Lane {
             .sending
             .take_if(|sending| sending.over && sending.is_last())
         {
-            self.arrive(&unanswered);
+            self.hold(&unanswered.target, &unanswered.step);
             self.late.push_back(unanswered);
             if self.late.len() > MAX_LATE {
                 self.late.pop_front();
@@ -336,7 +342,7 @@ impl Lane {
 
     /// The step all others take too, where this node has no exceptions.
     fn step_to(&self, target: &Arc<Published>) -> Arc<Step> {
-        let plain = self.subscription.is_wildcard() && self.due.is_empty();
+        let plain = self.subscription.is_wildcard() && self.due.is_empty() && !self.resend;
         if plain && let Some(held) = &self.held {
             let step = target.step_from(held);
             if !self.greet && !self.offers_rejected(&step) {
@@ -358,6 +364,7 @@ impl Lane {
             due: &self.due,
             rejected: &self.rejected,
             greet: self.greet,
+            resend: self.resend,
         };
         Arc::new(holder.step_to(target))
     }

@@ -23,6 +23,8 @@ pub(super) struct Holder<'a> {
     pub(super) rejected: &'a BTreeMap<Name, Rejected>,
     /// Answer even if there is nothing to say (R57, R80).
     pub(super) greet: bool,
+    /// Everything is sent, whatever is held (R55); what is held and gone is still removed.
+    pub(super) resend: bool,
 }
 
 /// What is to be said of a name.
@@ -40,6 +42,12 @@ impl Holder<'_> {
         match self.held {
             Some(held) => self.differences(held, target.set(), &mut words),
             None => self.first(target.set(), &mut words),
+        }
+        if self.resend && self.subscription.is_wildcard() {
+            let all = target.set().iter();
+            words.extend(
+                all.map(|resource| (resource.name().clone(), Word::Upsert(resource.clone()))),
+            );
         }
         for name in self.due {
             let word = target

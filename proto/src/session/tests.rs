@@ -535,6 +535,20 @@ fn r51_after_the_wildcard_only_names_are_followed() {
     assert_eq!(sent(&d.hear_one()), ["a", "b"], "R55");
 }
 
+/// Found by the property test.
+#[test]
+fn r55_a_new_wildcard_counts_although_an_older_response_is_in_flight() {
+    let mut d = Dialogue::new();
+    d.publish(&[(ROUTE, "a", "1")]);
+    d.say(subscribe(ROUTE, &["*"]));
+    let first = d.hear_one();
+    d.say(unsubscribe(ROUTE, &["*"]));
+    d.say(subscribe(ROUTE, &["*"]));
+    d.silence();
+    d.say(ack(&first));
+    assert_eq!(sent(&d.hear_one()), ["a"]);
+}
+
 #[test]
 fn r75_to_r79_a_resume_sends_only_what_differs() {
     let mut d = Dialogue::new();
@@ -783,8 +797,32 @@ fn a_node_is_never_taken_back_in_time() {
     d.silence();
     d.publish(&[(ROUTE, "a", "2")]);
     d.silence();
+    assert!(matches!(
+        d.session.holds_back(),
+        Some(HoldBack::Behind { .. })
+    ));
     d.publish(&[]);
     assert_eq!(d.hear().len(), 2);
+}
+
+/// R44: a store that was emptied while the server was down is no instruction.
+#[test]
+fn an_empty_fleet_takes_nothing_from_a_node_that_holds_something() {
+    let mut d = Dialogue::new();
+    d.publish(&[]);
+    d.say(resume(ROUTE, &["*"], &[("a", "1")]));
+    d.silence();
+    assert_eq!(d.session.holds_back(), Some(HoldBack::Blank));
+    d.publish(&[(ROUTE, "b", "1")]);
+    let response = d.hear_one();
+    assert_eq!(
+        (sent(&response), removed(&response)),
+        (vec!["b"], vec!["a"])
+    );
+    // What is deleted before our eyes is deleted.
+    d.say(ack(&response));
+    d.publish(&[(ROUTE, "b", "")]);
+    assert_eq!(removed(&d.hear_one()), ["b"]);
 }
 
 #[test]

@@ -33,7 +33,7 @@ pub(crate) enum Problem {
     /// Others wrote the same key again and again while we tried.
     #[error("value changed before overwritten")]
     Lost,
-    #[error("the server gave no answer within {seconds} s from {what}")]
+    #[error("{what} gave no answer within {seconds} s")]
     Slow { what: &'static str, seconds: u64 },
     #[error("{0}")]
     Store(StoreError),

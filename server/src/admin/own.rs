@@ -41,6 +41,18 @@ pub(crate) async fn fleets(State(state): State<AdminState>) -> Response {
     answer::json(&list_of(&list))
 }
 
+/// `POST /v1/fleets/{fleet}/accept-store`
+pub(crate) async fn accept_store(
+    State(state): State<AdminState>,
+    Path(fleet): Path<String>,
+) -> Result<Response, Problem> {
+    let fleet = state.fleet(&fleet)?;
+    fleet.operator.accept();
+    Ok(answer::json(
+        &json!({ "fleet": fleet.name, "accepted": true }),
+    ))
+}
+
 /// `GET /v1/status`
 pub(crate) async fn status(State(state): State<AdminState>) -> Response {
     let mut body = list_of(&statuses(&state));

@@ -18,13 +18,13 @@ const PAGE_SIZE_MAX: usize = 500;
 /// tried on every entry; a pattern that needs more matches nothing.
 const BACKTRACK_STEPS_MAX: usize = 10_000;
 
-/// One entry of a listing.
+/// One entry of a listing, printed already: values of 100,000 entries would take many times the memory.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Listed {
+pub(crate) struct Row {
     pub(crate) key: String,
-    pub(crate) value: Value,
     pub(crate) created: Revision,
-    pub(crate) modified: Revision,
+    /// As the answer has it.
+    pub(crate) text: String,
 }
 
 /// What to show of a listing.
@@ -70,21 +70,20 @@ impl Selection {
         })
     }
 
-    /// The entries to show, and how many there are on all pages.
+    /// The rows to show, of those that match.
     ///
     /// Without paging they stay in key order; with it they are in order of creation.
-    pub(crate) fn apply(&self, mut entries: Vec<Listed>) -> (Vec<Listed>, usize) {
-        entries.retain(|entry| self.matches(&entry.value));
-        let total = entries.len();
-        if let Some(page) = self.page {
-            entries.sort_by(|a, b| (a.created, &a.key).cmp(&(b.created, &b.key)));
-            let start = (page.number - 1).saturating_mul(page.size);
-            entries = entries.into_iter().skip(start).take(page.size).collect();
-        }
-        (entries, total)
+    pub(crate) fn page(&self, mut rows: Vec<Row>) -> Vec<Row> {
+        let Some(page) = self.page else {
+            return rows;
+        };
+        rows.sort_by(|a, b| (a.created, &a.key).cmp(&(b.created, &b.key)));
+        let start = (page.number - 1).saturating_mul(page.size);
+        rows.into_iter().skip(start).take(page.size).collect()
     }
 
-    fn matches(&self, value: &Value) -> bool {
+    /// Whether an entry is to be shown at all.
+    pub(crate) fn matches(&self, value: &Value) -> bool {
         let name = || value["name"].as_str().or(value["username"].as_str());
         let uris = || {
             let list = value["uris"]
@@ -151,28 +150,34 @@ mod tests {
 
     use super::*;
 
-    fn routes() -> Vec<Listed> {
-        (0..25)
-            .map(|n: u64| Listed {
+    fn routes() -> impl Iterator<Item = (Row, Value)> {
+        (0..25).map(|n: u64| {
+            let row = Row {
                 key: format!("/apisix/routes/{n:02}"),
-                value: json!({
-                    "name": format!("route-{n}"),
-                    "uri": format!("/u/{n}"),
-                    "labels": {if n.is_multiple_of(2) { "even" } else { "odd" }: "1"},
-                    "service_id": if n < 3 { json!("s") } else { json!(7) },
-                    "upstream_id": if n == 1 { "u" } else { "v" },
-                }),
                 created: Revision(100 - n),
-                modified: Revision(200),
-            })
-            .collect()
+                text: String::new(),
+            };
+            let value = json!({
+                "name": format!("route-{n}"),
+                "uri": format!("/u/{n}"),
+                "labels": {if n.is_multiple_of(2) { "even" } else { "odd" }: "1"},
+                "service_id": if n < 3 { json!("s") } else { json!(7) },
+                "upstream_id": if n == 1 { "u" } else { "v" },
+            });
+            (row, value)
+        })
     }
 
     fn shown(query: &str) -> (Vec<String>, usize) {
         let subject = Subject::Item(Kind::Route);
         let selection = Selection::parse(subject, &Query::parse(query)).unwrap();
-        let (entries, total) = selection.apply(routes());
-        let names = entries.iter().map(|entry| entry.key[15..].to_owned());
+        let rows: Vec<Row> = routes()
+            .filter(|(_, value)| selection.matches(value))
+            .map(|(row, _)| row)
+            .collect();
+        let total = rows.len();
+        let rows = selection.page(rows);
+        let names = rows.iter().map(|row| row.key[15..].to_owned());
         (names.collect(), total)
     }
 

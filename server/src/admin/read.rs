@@ -1,5 +1,7 @@
 //! Owns GET of configuration: one entry, or a listing. Must not know: how entries are written.
 
+use std::collections::BTreeMap;
+
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -7,7 +9,7 @@ use serde_json::{Value, json};
 use super::access::aside;
 use super::answer::{self, Problem};
 use super::document;
-use super::page::{Listed, Selection};
+use super::page::{Row, Selection};
 use super::resources::Call;
 use super::target::Collection;
 use crate::keys::{Key, Prefix};
@@ -25,7 +27,7 @@ pub(crate) async fn one(call: Call<'_>) -> Result<Response, Problem> {
             revision,
         ));
     }
-    let body = row(listed(entry.subject(), found));
+    let body = row(&found, shown(entry.subject(), &found));
     Ok(answer::tagged(answer::json(&body), revision))
 }
 
@@ -60,23 +62,33 @@ fn render(
     found: Vec<KeyValue>,
 ) -> Result<Response, Problem> {
     let subject = collection.subject();
-    let mut entries: Vec<(String, Listed)> = found
-        .into_iter()
-        .filter_map(|found| {
-            let id = id_in(collection, prefix, &found.key)?;
-            Some((id, listed(subject, found)))
-        })
-        .collect();
     // Of an entry that has both keys the newer spelling counts, and that one was read last.
-    entries.reverse();
-    entries.sort_by(|a, b| a.0.cmp(&b.0));
-    entries.dedup_by(|b, a| a.0 == b.0);
+    let entries: BTreeMap<String, KeyValue> = found
+        .into_iter()
+        .filter_map(|found| Some((id_in(collection, prefix, &found.key)?, found)))
+        .collect();
     if entries.is_empty() && matches!(collection, Collection::Credentials { .. }) {
         return Err(Problem::NotFound);
     }
-    let (entries, total) = selection.apply(entries.into_iter().map(|(_, entry)| entry).collect());
-    let list: Vec<Value> = entries.into_iter().map(row).collect();
-    Ok(answer::json(&json!({ "list": list, "total": total })))
+    let mut rows = Vec::new();
+    for found in entries.into_values() {
+        let value = shown(subject, &found);
+        if selection.matches(&value) {
+            rows.push(Row {
+                created: found.create_revision,
+                text: row(&found, value).to_string(),
+                key: found.key,
+            });
+        }
+    }
+    let total = rows.len();
+    let rows: Vec<String> = selection
+        .page(rows)
+        .into_iter()
+        .map(|row| row.text)
+        .collect();
+    let body = format!(r#"{{"list":[{}],"total":{total}}}"#, rows.join(","));
+    Ok(answer::raw(StatusCode::OK, body))
 }
 
 /// The id of a key, if it is an entry of this collection.
@@ -89,21 +101,16 @@ fn id_in(collection: &Collection, prefix: &Prefix, key: &str) -> Option<String> 
 }
 
 /// A value that is not JSON is shown as `null`: `/v1/status` says what is wrong with it.
-fn listed(subject: Subject, found: KeyValue) -> Listed {
+fn shown(subject: Subject, found: &KeyValue) -> Value {
     let value = serde_json::from_slice(&found.value).unwrap_or(Value::Null);
-    Listed {
-        key: found.key,
-        value: document::shown(subject, value),
-        created: found.create_revision,
-        modified: found.mod_revision,
-    }
+    document::shown(subject, value)
 }
 
-fn row(entry: Listed) -> Value {
+fn row(found: &KeyValue, value: Value) -> Value {
     json!({
-        "key": entry.key,
-        "value": entry.value,
-        "createdIndex": entry.created.0,
-        "modifiedIndex": entry.modified.0,
+        "key": found.key,
+        "value": value,
+        "createdIndex": found.create_revision.0,
+        "modifiedIndex": found.mod_revision.0,
     })
 }

@@ -3,16 +3,22 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use clap::Args;
+use futures_util::stream::{self, StreamExt as _};
 use http::{Method, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::client::{Client, segments};
 use super::documents::{self, Documents};
+use super::output::clean;
 use super::plan::{Action, Held, Plan, Step};
 use super::{CliError, Env, Exit, Io, Output, ServerArgs};
 use crate::keys::{Item, Kind};
+
+/// Requests at a time. The stores confirm those that wait together with one write to disk.
+const IN_FLIGHT: usize = 16;
 
 /// The files of `apply` and `diff`.
 #[derive(Clone, Debug, Args)]
@@ -74,61 +80,109 @@ pub(super) async fn apply(args: &ApplyArgs, env: &Env, io: &mut Io<'_>) -> Resul
     if human {
         io.line(&plan)?;
     }
-    let mut failure = None;
-    let mut done = 0;
-    for step in &plan.steps {
-        if let Err(error) = carry_out(step, &args.server, &client).await {
-            failure = Some(error);
-            break;
-        }
-        done += 1;
-        if human {
-            io.line(format_args!(
-                "[{done}/{}] {}d {}",
-                plan.steps.len(),
-                step.verb(),
-                step.item
-            ))?;
+    let outcomes = carry_out(&plan, &args.server, &client, human, io).await?;
+    conclude(&plan, outcomes, human, io)
+}
+
+/// What became of one step.
+#[derive(Debug)]
+enum Outcome {
+    Done,
+    /// It was refused.
+    Failed(CliError),
+    /// No answer came, or one that does not tell.
+    Unknown(CliError),
+    /// It was not tried, because one before it failed.
+    Skipped,
+}
+
+/// Does the steps, stage by stage, several at a time within a stage. After a failure nothing new is begun.
+async fn carry_out(
+    plan: &Plan,
+    server: &ServerArgs,
+    client: &Client,
+    human: bool,
+    io: &mut Io<'_>,
+) -> Result<Vec<Outcome>, CliError> {
+    let stopped = AtomicBool::new(false);
+    let mut outcomes = Vec::new();
+    for stage in plan.steps.chunk_by(|a, b| a.stage() == b.stage()) {
+        let tries = stage
+            .iter()
+            .map(|step| try_step(step, server, client, &stopped));
+        let mut tries = stream::iter(tries).buffered(IN_FLIGHT);
+        while let Some(outcome) = tries.next().await {
+            if human && matches!(outcome, Outcome::Done) {
+                let step = &plan.steps[outcomes.len()];
+                let (number, of) = (outcomes.len() + 1, plan.steps.len());
+                let item = clean(&step.item.to_string());
+                io.line(format_args!("[{number}/{of}] {}d {item}", step.verb()))?;
+            }
+            outcomes.push(outcome);
         }
     }
-    conclude(&plan, done, failure, human, io)
+    Ok(outcomes)
+}
+
+async fn try_step(
+    step: &Step,
+    server: &ServerArgs,
+    client: &Client,
+    stopped: &AtomicBool,
+) -> Outcome {
+    if stopped.load(Ordering::Relaxed) {
+        return Outcome::Skipped;
+    }
+    let outcome = send(step, server, client).await;
+    if !matches!(outcome, Outcome::Done) {
+        stopped.store(true, Ordering::Relaxed);
+    }
+    outcome
 }
 
 /// Says exactly what was done and what was not.
 fn conclude(
     plan: &Plan,
-    done: usize,
-    failure: Option<CliError>,
+    outcomes: Vec<Outcome>,
     human: bool,
     io: &mut Io<'_>,
 ) -> Result<Exit, CliError> {
-    let names = |steps: &[Step]| -> Vec<String> {
-        steps
-            .iter()
-            .map(|step| format!("{} {}", step.verb(), step.item))
-            .collect()
-    };
-    let (applied, rest) = (names(&plan.steps[..done]), names(&plan.steps[done..]));
+    let (mut applied, mut rest, mut unknown, mut failure) = (vec![], vec![], vec![], None);
+    for (step, outcome) in plan.steps.iter().zip(outcomes) {
+        let (list, error) = match outcome {
+            Outcome::Done => (&mut applied, None),
+            Outcome::Failed(error) => (&mut rest, Some(error)),
+            Outcome::Unknown(error) => (&mut unknown, Some(error)),
+            Outcome::Skipped => (&mut rest, None),
+        };
+        list.push(step.to_string());
+        failure = failure.or(error);
+    }
     if !human {
         let mut report = plan.to_json();
         report["applied"] = json!(applied);
         report["not_applied"] = json!(rest);
+        report["not_known"] = json!(unknown);
         report["error"] = json!(failure.as_ref().map(ToString::to_string));
         io.json(&report)?;
     }
     let Some(error) = failure else {
         if human {
-            io.line(format_args!("applied {done}, {} unchanged", plan.unchanged))?;
+            let (done, unchanged) = (applied.len(), plan.unchanged);
+            io.line(format_args!("applied {done}, {unchanged} unchanged"))?;
         }
         return Ok(Exit::Ok);
     };
     if human {
-        io.line(format_args!(
-            "applied {done} of {}: {}",
-            plan.steps.len(),
-            list(&applied)
-        ))?;
+        let (done, of) = (applied.len(), plan.steps.len());
+        io.line(format_args!("applied {done} of {of}: {}", list(&applied)))?;
         io.line(format_args!("not applied: {}", list(&rest)))?;
+        if !unknown.is_empty() {
+            io.line(format_args!(
+                "not known whether applied: {}",
+                list(&unknown)
+            ))?;
+        }
     }
     Err(error)
 }
@@ -205,7 +259,7 @@ pub(super) fn id_of(kind: Kind, key: &str) -> Option<&str> {
 }
 
 /// One step, under the condition that nobody changed the item since it was planned.
-async fn carry_out(step: &Step, server: &ServerArgs, client: &Client) -> Result<(), CliError> {
+async fn send(step: &Step, server: &ServerArgs, client: &Client) -> Outcome {
     let Item { kind, id } = &step.item;
     let path = server.path(&format!("{}/{}", kind.directory(), segments(id)));
     let (method, condition, body) = match &step.action {
@@ -223,19 +277,28 @@ async fn carry_out(step: &Step, server: &ServerArgs, client: &Client) -> Result<
     };
     let body = body.map(without_times);
     let what = match &step.action {
-        Action::Create { source, .. } => format!("create {} ({source})", step.item),
-        Action::Update { .. } | Action::Delete { .. } => format!("{} {}", step.verb(), step.item),
+        Action::Create { source, .. } => format!("{step} ({source})"),
+        Action::Update { .. } | Action::Delete { .. } => step.to_string(),
     };
-    let reply = client
+    let reply = match client
         .send(method, &path, Some(condition), body.as_ref())
-        .await?;
-    if reply.status == StatusCode::PRECONDITION_FAILED {
-        return Err(CliError::Rejected {
+        .await
+    {
+        Ok(reply) => reply,
+        Err(error) => return Outcome::Unknown(error),
+    };
+    let status = reply.status;
+    if status == StatusCode::PRECONDITION_FAILED {
+        return Outcome::Failed(CliError::Rejected {
             what,
             reason: "somebody changed it in the meantime; run the command again".to_owned(),
         });
     }
-    reply.or_rejected(what).map(|_| ())
+    match reply.or_rejected(what) {
+        Ok(_) => Outcome::Done,
+        Err(error) if status.is_server_error() => Outcome::Unknown(error),
+        Err(error) => Outcome::Failed(error),
+    }
 }
 
 /// A file may come from a `get`; the server does not take its own times back.

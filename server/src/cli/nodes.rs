@@ -26,6 +26,32 @@ pub(super) struct StatusArgs {
     server: ServerArgs,
 }
 
+#[derive(Clone, Debug, Args)]
+pub(super) struct AcceptArgs {
+    #[command(flatten)]
+    server: ServerArgs,
+}
+
+/// `accept-store`
+pub(super) async fn accept_store(
+    args: &AcceptArgs,
+    env: &Env,
+    io: &mut Io<'_>,
+) -> Result<Exit, CliError> {
+    let client = args.server.client(env)?;
+    let fleet = &args.server.fleet;
+    let path = format!("/v1/fleets/{}/accept-store", segment(fleet));
+    let body = client
+        .send(http::Method::POST, &path, None, None)
+        .await?
+        .or_rejected("accept-store")?;
+    match args.server.output.output {
+        Output::Json => io.json(&body)?,
+        Output::Table => io.line(format_args!("the store of fleet {fleet} is taken as it is"))?,
+    }
+    Ok(Exit::Ok)
+}
+
 /// `nodes`
 pub(super) async fn nodes(args: &NodesArgs, env: &Env, io: &mut Io<'_>) -> Result<Exit, CliError> {
     let client = args.server.client(env)?;
@@ -76,7 +102,18 @@ fn yes(flag: bool) -> String {
 }
 
 fn node_cells(node: &NodeView) -> Vec<String> {
+<<<<<<< HEAD
     let rejected: Vec<String> = node.types.iter().flat_map(rejections).collect();
+=======
+    let revisions = |pick: fn(&TypeView) -> Option<&str>| -> String {
+        let set: BTreeSet<&str> = node.types.iter().filter_map(pick).collect();
+        set.into_iter().collect::<Vec<_>>().join(" ")
+    };
+    let mut rejected: Vec<String> = node.types.iter().flat_map(rejections).collect();
+    if !node.held_back.is_empty() {
+        rejected.push(format!("nothing is sent: {}", node.held_back));
+    }
+>>>>>>> main
     vec![
         node.id.clone(),
         node.fleet.clone(),

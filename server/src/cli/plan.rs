@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 use similar::TextDiff;
 
 use super::documents::Documents;
+use super::output::clean;
 use super::redact::redact;
 use crate::keys::{Item, Kind};
 
@@ -73,7 +74,8 @@ impl Plan {
             });
             plan.steps.extend(gone);
         }
-        plan.steps.sort_by_key(Step::order);
+        plan.steps
+            .sort_by_key(|step| (step.stage(), step.item.clone()));
         plan
     }
 
@@ -114,7 +116,7 @@ impl fmt::Display for Plan {
             return write!(f, "nothing to do, {} unchanged", self.unchanged);
         }
         for step in &self.steps {
-            writeln!(f, "{} {}", step.verb(), step.item)?;
+            writeln!(f, "{step}")?;
             for line in step.diff().lines() {
                 writeln!(f, "    {line}")?;
             }
@@ -128,6 +130,12 @@ impl fmt::Display for Plan {
     }
 }
 
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.verb(), clean(&self.item.to_string()))
+    }
+}
+
 impl Step {
     /// `create`, `change` or `delete`.
     pub(super) fn verb(&self) -> &'static str {
@@ -138,16 +146,16 @@ impl Step {
         }
     }
 
-    /// What is referred to is written before and deleted after what refers to it.
-    fn order(&self) -> (bool, i8, bool, Item) {
+    /// What is referred to is written before and deleted after what refers to it. Steps of one stage do not
+    /// depend on each other.
+    pub(super) fn stage(&self) -> (bool, i8, bool) {
         let rank = rank(self.item.kind);
-        let (is_delete, rank, refers_to_own_kind) = match &self.action {
+        match &self.action {
             Action::Create { value, .. } | Action::Update { value, .. } => {
                 (false, rank, has_superior(value))
             }
             Action::Delete { held } => (true, -rank, !has_superior(&held.value)),
-        };
-        (is_delete, rank, refers_to_own_kind, self.item.clone())
+        }
     }
 
     /// The lines that differ, without secrets.
@@ -315,11 +323,7 @@ mod tests {
             (Kind::Service, "9", json!({})),
         ]);
         let plan = Plan::new(wanted, has, true);
-        let order: Vec<String> = plan
-            .steps
-            .iter()
-            .map(|step| format!("{} {}", step.verb(), step.item))
-            .collect();
+        let order: Vec<String> = plan.steps.iter().map(ToString::to_string).collect();
         assert_eq!(
             order,
             [

@@ -39,8 +39,9 @@ impl Default for FollowOptions {
 /// A followed prefix. Dropping `batches` ends it.
 #[derive(Debug)]
 pub struct Follower {
-    /// First everything, then every change. The revision of the last one is what the reader is synced
-    /// to; it only goes back when an operator accepts a store that is behind.
+    /// First everything, then every change; the store's id is in `health` by then. The revision of the
+    /// last one is what the reader is synced to; it only goes back when an operator accepts a store
+    /// that is behind.
     pub batches: mpsc::Receiver<Batch>,
     /// How the store does.
     pub health: watch::Receiver<StoreStatus>,
@@ -56,15 +57,22 @@ impl Follower {
 }
 
 /// The say that an operator has.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Operator {
-    accepted: watch::Sender<()>,
+    /// How often it was said.
+    accepted: watch::Sender<u64>,
 }
 
 impl Operator {
-    /// Takes the store as it now is, if the follower is frozen; otherwise it does nothing.
+    /// Takes the store as it now is, although it contradicts what was seen before.
     pub fn accept(&self) {
-        self.accepted.send_replace(());
+        self.accepted.send_modify(|times| *times += 1);
+    }
+
+    /// Follows how often it was said.
+    #[must_use]
+    pub fn watch(&self) -> watch::Receiver<u64> {
+        self.accepted.subscribe()
     }
 }
 
@@ -76,7 +84,7 @@ pub fn follow(store: Arc<dyn Store>, range: String, options: FollowOptions) -> F
         ..StoreStatus::default()
     };
     let (health, following) = watch::channel(status);
-    let (accepted, acceptance) = watch::channel(());
+    let operator = Operator::default();
     let driver = Driver {
         store,
         range,
@@ -85,13 +93,13 @@ pub fn follow(store: Arc<dyn Store>, range: String, options: FollowOptions) -> F
         backoff: Backoff::default(),
         batches,
         health,
-        acceptance,
+        acceptance: operator.watch(),
     };
     tokio::spawn(driver.run());
     Follower {
         batches: receiver,
         health: following,
-        operator: Operator { accepted },
+        operator,
     }
 }
 
@@ -104,7 +112,7 @@ struct Driver {
     backoff: Backoff,
     batches: mpsc::Sender<Batch>,
     health: watch::Sender<StoreStatus>,
-    acceptance: watch::Receiver<()>,
+    acceptance: watch::Receiver<u64>,
 }
 
 /// Why a step ended.
@@ -161,9 +169,12 @@ impl Driver {
         if was_frozen {
             tracing::warn!(range = self.range, "store is believed again");
         }
-        if again {
-            self.health.send_modify(|status| status.resyncs += 1);
-        }
+        let id = self.id();
+        // Before the batch, so that whoever gets it can say which store it is from.
+        self.health.send_modify(|status| {
+            status.id = id;
+            status.resyncs += u64::from(again);
+        });
         self.give(batch).await
     }
 
@@ -259,11 +270,13 @@ impl Driver {
         Some(())
     }
 
+    fn id(&self) -> String {
+        let id = self.machine.store();
+        id.map_or(String::new(), |id| id.to_string())
+    }
+
     fn report(&self, state: StoreState, reason: String) {
-        let id = self
-            .machine
-            .store()
-            .map_or(String::new(), |id| id.to_string());
+        let id = self.id();
         self.health.send_if_modified(|status| {
             let moved = status.state != state;
             let changed = moved || status.reason != reason || status.id != id;

@@ -4,7 +4,7 @@
 use std::time::Instant;
 
 use bellwether::rejection::clean;
-use bellwether::session::{Event, Outgoing, Refusal, Session};
+use bellwether::session::{Event, HoldBack, Outgoing, Refusal, Session};
 use bellwether::wire::core::{Node, node::UserAgentVersionType};
 use bellwether::wire::discovery::DeltaDiscoveryRequest;
 use tokio::sync::mpsc;
@@ -43,11 +43,12 @@ struct Open {
     session: Session,
     registration: Registration,
     pending: Option<Outgoing>,
+    held_back: Option<HoldBack>,
 }
 
 /// What a stream may be woken by.
 enum Wake {
-    Request(Result<Option<DeltaDiscoveryRequest>, Status>),
+    Request(Result<Option<Box<DeltaDiscoveryRequest>>, Status>),
     Snapshot,
     Room,
     Deadline,
@@ -92,7 +93,9 @@ impl Stream {
             return;
         };
         if status.code() != tonic::Code::Ok {
-            self.discovery.metrics.refused.inc();
+            if status.code() != tonic::Code::Unavailable {
+                self.discovery.metrics.refused.inc();
+            }
             info!(address = self.address, code = ?status.code(), reason = status.message(), "stream ended");
         }
         // The connection may be gone as well; then nobody needs to know.
@@ -130,6 +133,7 @@ impl Stream {
             session: Session::new(),
             registration,
             pending: None,
+            held_back: None,
         };
         Ok((first, open))
     }
@@ -159,13 +163,10 @@ impl Open {
             return Some(to_status(&refusal));
         }
         loop {
-            self.registration.report(|| StreamState {
-                types: self.session.status().collect(),
-                in_sync: self.session.in_sync(),
-            });
+            self.report();
             match self.wait(stream).await {
                 Wake::Request(Ok(Some(request))) => {
-                    if let Err(refusal) = self.on_request(request) {
+                    if let Err(refusal) = self.on_request(*request) {
                         return Some(to_status(&refusal));
                     }
                 }
@@ -192,6 +193,19 @@ impl Open {
         }
     }
 
+    fn report(&mut self) {
+        let held_back = self.session.holds_back();
+        if let Some(why) = held_back.filter(|_| self.held_back.is_none()) {
+            warn!(reason = %why, "nothing is sent to this node; it keeps what it has");
+        }
+        self.held_back = held_back;
+        self.registration.report(|| StreamState {
+            types: self.session.status().collect(),
+            in_sync: self.session.in_sync() && held_back.is_none(),
+            held_back,
+        });
+    }
+
     /// Reading never waits for writing, nor writing for reading (R106).
     async fn wait(&mut self, stream: &mut Stream) -> Wake {
         let deadline = self
@@ -208,7 +222,9 @@ impl Open {
             biased;
             _ = self.discovery.going_down.wait_for(|down| *down) => Wake::GoingDown,
             () = stream.outbox.closed() => Wake::Gone,
-            request = stream.requests.message() => Wake::Request(request),
+            request = stream.requests.message() => {
+                Wake::Request(request.map(|request| request.map(Box::new)))
+            }
             fed = self.snapshots.changed() => match fed {
                 Ok(()) => Wake::Snapshot,
                 // Whoever makes snapshots is gone, so everything goes down.

@@ -80,7 +80,10 @@ pub(in super::super) async fn what_was_confirmed_is_there_after_a_kill(mut subje
     let store = subject.store();
     let id = store.id().await.unwrap();
     let lease = store.grant(Duration::from_secs(300)).await.unwrap();
-    let before = apply(&store, vec![write("/kill/leased", "x", Some(lease))]).await;
+    let short = store.grant(Duration::from_secs(2)).await.unwrap();
+    let leased = |key: &str, lease| write(key, "x", Some(lease));
+    let writes = vec![leased("/kill/leased", lease), leased("/kill/short", short)];
+    let before = apply(&store, writes).await;
     drop(store);
 
     let confirmed = subject.write_until_killed().await;

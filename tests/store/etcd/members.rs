@@ -57,6 +57,19 @@ async fn a_member_that_never_answers_is_passed_over() {
     put(&store(config), "/p/a", "1").await;
 }
 
+/// Nobody repeats a write, so the first one after a restart must find the member by itself.
+#[tokio::test]
+async fn a_write_after_a_restart_finds_its_way() {
+    let mut etcd = Etcd::start(EtcdOptions::default()).await;
+    let store = store(at(etcd.endpoint()));
+    for n in 0..5 {
+        put(&store, "/p/a", &n.to_string()).await;
+        etcd.kill();
+        etcd.restart().await;
+    }
+    put(&store, "/p/a", "last").await;
+}
+
 /// Two ways to the same cluster, as two members are.
 #[tokio::test]
 async fn a_member_that_goes_is_replaced_by_the_next() {

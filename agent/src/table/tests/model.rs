@@ -55,7 +55,7 @@ fn any_route() -> impl Strategy<Value = native::Route> {
 
 #[derive(Debug, Clone)]
 enum Change {
-    Put(u8, native::Route),
+    Put(u8, Box<native::Route>),
     Remove(u8),
     /// A table is made here, and the next change begins an edit of it.
     Finish,
@@ -63,7 +63,7 @@ enum Change {
 
 fn change() -> impl Strategy<Value = Change> {
     prop_oneof![
-        4 => (0..12_u8, any_route()).prop_map(|(name, route)| Change::Put(name, route)),
+        4 => (0..12_u8, any_route()).prop_map(|(name, route)| Change::Put(name, Box::new(route))),
         1 => (0..12_u8).prop_map(Change::Remove),
         1 => Just(Change::Finish),
     ]
@@ -202,7 +202,7 @@ proptest! {
             match change {
                 Change::Put(name, route) => {
                     put(&mut edit, &format!("routes/{name}"), &route);
-                    model.insert(name, route);
+                    model.insert(name, *route);
                 }
                 Change::Remove(name) => {
                     edit.remove(&TypeUrl::ROUTE, &Name::from(format!("routes/{name}")));

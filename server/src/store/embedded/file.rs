@@ -40,8 +40,8 @@ pub(super) struct File {
     path: PathBuf,
     /// `None` once closed. Nobody waits for this lock but who closes, for reads that are going on.
     database: RwLock<Option<Database>>,
-    /// Released by the operating system, also when we are killed.
-    _lock: fs::File,
+    /// Released when closed, and by the operating system when we are killed.
+    lock: fs::File,
 }
 
 /// What the writer starts from.
@@ -74,7 +74,7 @@ impl File {
         let file = Self {
             path,
             database: RwLock::new(Some(database)),
-            _lock: lock,
+            lock,
         };
         Ok((file, loaded))
     }
@@ -118,12 +118,17 @@ impl File {
         Ok(facts)
     }
 
-    /// Closes the database after the reads that are going on.
+    /// Closes the database after the reads that are going on. Watches may hold on to this for a moment
+    /// longer, so the lock is released by hand.
     pub(super) fn close(&self) {
-        *self
+        let mut database = self
             .database
             .write()
-            .unwrap_or_else(PoisonError::into_inner) = None;
+            .unwrap_or_else(PoisonError::into_inner);
+        *database = None;
+        if let Err(error) = self.lock.unlock() {
+            tracing::warn!(path = %self.path.display(), %error, "can't release the store's lock");
+        }
     }
 
     /// The library panics on some kinds of damage.

@@ -47,7 +47,9 @@ impl Assembler {
         for event in response.events {
             let (revision, change) = change(event)?;
             last = Some(revision);
-            if let Some(change) = change {
+            if let Some(change) = change
+                && revision > self.given
+            {
                 self.pending.push((revision, change));
             }
         }
@@ -161,6 +163,16 @@ mod tests {
             Some((7, 4))
         );
         assert_eq!(assembler.next_revision(), Revision(8));
+    }
+
+    #[test]
+    fn what_is_too_early_is_left_out() {
+        let mut assembler = Assembler::new(Revision(5), false);
+        assert_eq!(take(&mut assembler, vec![put(b"a", 4)], false), None);
+        assert_eq!(
+            take(&mut assembler, vec![put(b"a", 4), put(b"b", 5)], false),
+            Some((5, 1))
+        );
     }
 
     #[test]

@@ -1,0 +1,9 @@
+//! Owns the tests of the data path: the agent's proxy in process, its table made by edits, real sockets
+//! and real upstreams. Must not know: that a control plane exists.
+
+mod balancing;
+mod failures;
+mod forwarding;
+mod limits;
+mod rig;
+mod streaming;
