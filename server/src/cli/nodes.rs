@@ -102,18 +102,10 @@ fn yes(flag: bool) -> String {
 }
 
 fn node_cells(node: &NodeView) -> Vec<String> {
-<<<<<<< HEAD
-    let rejected: Vec<String> = node.types.iter().flat_map(rejections).collect();
-=======
-    let revisions = |pick: fn(&TypeView) -> Option<&str>| -> String {
-        let set: BTreeSet<&str> = node.types.iter().filter_map(pick).collect();
-        set.into_iter().collect::<Vec<_>>().join(" ")
-    };
     let mut rejected: Vec<String> = node.types.iter().flat_map(rejections).collect();
     if !node.held_back.is_empty() {
         rejected.push(format!("nothing is sent: {}", node.held_back));
     }
->>>>>>> main
     vec![
         node.id.clone(),
         node.fleet.clone(),
