@@ -8,6 +8,7 @@ mod harness;
 mod main_job;
 mod proxy;
 mod quickstart;
+mod readme;
 mod session_model;
 mod sim;
 mod store;
