@@ -401,6 +401,14 @@ impl Connection {
         Self::Http2(sender)
     }
 
+    /// Whether the other side has not closed it.
+    pub fn is_open(&self) -> bool {
+        match self {
+            Self::Http1(sender) => !sender.is_closed(),
+            Self::Http2(sender) => !sender.is_closed(),
+        }
+    }
+
     /// Sends a request and waits for the head of the response.
     pub async fn send(
         &mut self,
