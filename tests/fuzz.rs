@@ -11,3 +11,4 @@ mod last_good;
 mod mutate;
 mod protocol;
 mod resource;
+mod resources;
