@@ -10,4 +10,4 @@ mod driver;
 mod last_good;
 mod mutate;
 mod protocol;
-mod resource;
+mod resources;

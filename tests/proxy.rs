@@ -7,3 +7,4 @@ mod forwarding;
 mod limits;
 mod rig;
 mod streaming;
+mod tls;

@@ -28,9 +28,12 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use hyper_util::server::conn::auto;
 use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
 
 /// A body of any kind.
 pub type Body = BoxBody<Bytes, Infallible>;
@@ -65,6 +68,15 @@ pub struct Upstream {
 impl Upstream {
     /// Speaks HTTP/1.1 and HTTP/2 with prior knowledge.
     pub async fn start(name: &'static str) -> Self {
+        Self::bind(name, None).await
+    }
+
+    /// The same over TLS; `name` is also what it says it saw.
+    pub async fn start_tls(name: &'static str, config: ServerConfig) -> Self {
+        Self::bind(name, Some(TlsAcceptor::from(Arc::new(config)))).await
+    }
+
+    async fn bind(name: &'static str, tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Seen {
@@ -77,7 +89,7 @@ impl Upstream {
             hanging: Semaphore::new(0),
             chunks: Semaphore::new(0),
         });
-        let task = tokio::spawn(accept(listener, seen.clone()));
+        let task = tokio::spawn(accept(listener, seen.clone(), tls));
         Self {
             address,
             seen,
@@ -127,23 +139,37 @@ impl Drop for Upstream {
     }
 }
 
-async fn accept(listener: TcpListener, seen: Arc<Seen>) {
+async fn accept(listener: TcpListener, seen: Arc<Seen>, tls: Option<TlsAcceptor>) {
     while let Ok((stream, _)) = listener.accept().await {
         stream.set_nodelay(true).unwrap();
         seen.connections.fetch_add(1, Ordering::SeqCst);
-        let seen = seen.clone();
+        let (seen, tls) = (seen.clone(), tls.clone());
         tokio::spawn(async move {
-            let service = service_fn(move |request| {
-                let seen = seen.clone();
-                async move { Ok::<_, Infallible>(answer(&seen, request).await) }
-            });
-            let builder = auto::Builder::new(TokioExecutor::new());
-            // A client that goes away is no failure of the upstream.
-            let _ = builder
-                .serve_connection_with_upgrades(TokioIo::new(stream), service)
-                .await;
+            let Some(tls) = tls else {
+                return serve(stream, seen, None).await;
+            };
+            if let Ok(stream) = tls.accept(stream).await {
+                let server_name = stream.get_ref().1.server_name().map(str::to_owned);
+                serve(stream, seen, server_name).await;
+            }
         });
     }
+}
+
+async fn serve<S>(stream: S, seen: Arc<Seen>, server_name: Option<String>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        let seen = seen.clone();
+        request.extensions_mut().insert(server_name.clone());
+        async move { Ok::<_, Infallible>(answer(&seen, request).await) }
+    });
+    let builder = auto::Builder::new(TokioExecutor::new());
+    // A client that goes away is no failure of the upstream.
+    let _ = builder
+        .serve_connection_with_upgrades(TokioIo::new(stream), service)
+        .await;
 }
 
 async fn answer(seen: &Arc<Seen>, mut request: Request<Incoming>) -> Response<Body> {
@@ -220,6 +246,7 @@ async fn tell(seen: &Seen, request: Request<Incoming>) -> Response<Body> {
         "target": parts.uri.path_and_query().map(ToString::to_string),
         "host": parts.headers.get("host").and_then(|host| host.to_str().ok())
             .or(parts.uri.authority().map(http::uri::Authority::as_str)),
+        "server_name": parts.extensions.get::<Option<String>>(),
         "version": format!("{:?}", parts.version),
         "headers": headers,
         "body": String::from_utf8_lossy(&received),
@@ -372,6 +399,14 @@ impl Connection {
             let _ = connection.await;
         });
         Self::Http2(sender)
+    }
+
+    /// Whether the other side has not closed it.
+    pub fn is_open(&self) -> bool {
+        match self {
+            Self::Http1(sender) => !sender.is_closed(),
+            Self::Http2(sender) => !sender.is_closed(),
+        }
     }
 
     /// Sends a request and waits for the head of the response.

@@ -122,6 +122,7 @@ async fn the_status_says_what_failed() {
     // The connection that hung is not used again.
     upstream.was_aborted().await;
     upstream.was_aborted().await;
+    rig.forward_to(&[upstream.address]);
     assert_eq!(client.get("/").await.status, 200);
 }
 
@@ -131,7 +132,7 @@ async fn a_response_that_stalls_is_cut_off() {
     let upstream = Upstream::start("up").await;
     let rig = Rig::start().await;
     let quick = native::Timeouts {
-        read_ms: 50,
+        read_ms: 500,
         ..native::Timeouts::default()
     };
     rig.forward(&[upstream.address], no_retries, |route| {

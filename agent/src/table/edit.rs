@@ -105,6 +105,14 @@ impl Edit {
         let matching = table.matching;
         let route = Route::compile(name, body, message, stats, &table.limits, matching)?;
         let route = Arc::new(route);
+        let known = previous.is_some_and(|old| old.unsupported == route.unsupported);
+        if !route.unsupported.is_empty() && !known {
+            tracing::warn!(
+                route = %name,
+                plugins = ?route.unsupported,
+                "answers 503: it asks for plugins that this proxy does not run"
+            );
+        }
         self.remove_route(name);
         let table = &mut self.table;
         table.router.insert(&route, matching);
