@@ -46,7 +46,7 @@ const SAYS: [(&str, &str, i32); 18] = [
     ("bellwether nodes", "IN SYNC", 0),
     ("bellwether status", "live", 0),
     ("bellwether delete routes hello", "deleted routes/hello", 0),
-    ("bellwether accept-store", "", 0),
+    ("bellwether accept-store", "is taken as it is", 0),
     ("curl http://127.0.0.1:9080/hello", "up", 0),
     (
         "curl http://127.0.0.1:9080/hello",
