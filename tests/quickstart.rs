@@ -76,7 +76,10 @@ fn what_it_does_not_know_it_refuses() {
 /// However it dies: nobody may find a server of a quickstart that ended last week.
 #[tokio::test]
 async fn a_killed_quickstart_leaves_no_child() {
+    // Its own folder can't outlive it here; nobody else could remove it after such an end.
+    let folder = tempfile::tempdir().unwrap();
     let mut parent = Command::new(quickstart())
+        .env("TMPDIR", folder.path())
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
