@@ -195,7 +195,12 @@ async fn every_command_works_as_it_stands() {
     let ci = text(".ci/run");
     let mut world = World::new().await;
     let mut ran = BTreeSet::new();
-    for file in ["README.md", "docs/operations.md", "docs/apisix.md"] {
+    for file in [
+        "README.md",
+        "docs/operations.md",
+        "docs/apisix.md",
+        "docs/protocol.md",
+    ] {
         for command in blocks(&text(file), "```sh").concat() {
             if RUN_BY_CI.contains(&command.as_str()) {
                 assert!(ci.contains(&command), "{command:?} is not in .ci/run");
@@ -256,7 +261,12 @@ fn the_code_map_shows_what_is_there() {
 /// A link to a file that is gone is worse than none.
 #[test]
 fn links_lead_somewhere() {
-    for file in ["README.md", "docs/operations.md", "docs/apisix.md"] {
+    for file in [
+        "README.md",
+        "docs/operations.md",
+        "docs/apisix.md",
+        "docs/protocol.md",
+    ] {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
         for rest in text(file).split("](").skip(1) {
             let link = rest.split(')').next().unwrap();
