@@ -6,6 +6,7 @@ mod protocol;
 mod rejections;
 mod restored;
 mod scale;
+mod silent;
 
 use serde_json::{Value, json};
 

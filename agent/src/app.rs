@@ -30,6 +30,9 @@ use crate::table::Table;
 /// longer than the proxy's own grace.
 const DRAIN: Duration = Duration::from_secs(35);
 
+/// How long a discovery server may keep an agent waiting for its first word.
+const PATIENCE: Duration = Duration::from_secs(20);
+
 /// An agent whose ports are bound and which already serves what it had on disk.
 #[derive(Debug)]
 pub struct Bound {
@@ -73,6 +76,7 @@ pub async fn bind(args: &AgentArgs) -> anyhow::Result<Bound> {
     let config = SubscribeConfig {
         servers: args.server.clone(),
         node: node(args, &disk)?,
+        patience: PATIENCE,
     };
     let (subscription, status) = Subscription::new(config, applier, pending);
     let mut registry = prometheus_client::registry::Registry::default();

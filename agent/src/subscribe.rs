@@ -3,22 +3,24 @@
 
 mod backoff;
 mod client;
+mod outage;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bellwether::name::TypeUrl;
 use bellwether::subscriber::Subscriber;
 use bellwether::wire::core::Node;
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tonic::Status;
 use tonic::transport::Endpoint;
-use tracing::{info, warn};
 
 use crate::apply::Applier;
 use crate::readiness::Block;
 use backoff::Backoff;
 use client::Connection;
+use outage::Outage;
 
 /// What the rest of the agent may know of the subscription.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -53,6 +55,9 @@ pub struct SubscribeConfig {
     pub servers: Vec<Endpoint>,
     /// What we say of ourselves.
     pub node: Node,
+    /// How long a server may take to say its first word on a stream. Every server says at once what
+    /// there is of each type, even if that is nothing, so one that is silent is not well.
+    pub patience: Duration,
 }
 
 /// Follows the fleet for as long as the agent runs.
@@ -63,6 +68,7 @@ pub struct Subscription {
     applier: Applier,
     status: watch::Sender<SubscriptionStatus>,
     backoff: Backoff,
+    outage: Outage,
     /// Kept until everything was answered once, so that the agent is not ready before.
     pending: Option<Block>,
 }
@@ -113,6 +119,7 @@ impl Subscription {
             applier,
             status,
             backoff: Backoff::default(),
+            outage: Outage::default(),
             pending,
         };
         (subscription, reader)
@@ -131,13 +138,7 @@ impl Subscription {
                 ended.message().clone_into(&mut status.last_error);
             });
             let pause = self.backoff.next(self.config.servers.len());
-            warn!(
-                server = url,
-                code = ?ended.code(),
-                reason = ended.message(),
-                pause_ms = pause.as_millis(),
-                "lost the discovery server; traffic is served by what is in force"
-            );
+            self.outage.failed(&url, &ended, Instant::now());
             tokio::time::sleep(pause).await;
         }
     }
@@ -148,15 +149,18 @@ impl Subscription {
             Ok(connection) => connection,
             Err(status) => return status,
         };
-        info!(server = url, "following the discovery server");
         self.status
             .send_modify(|status| url.clone_into(&mut status.server));
+        let Ok(mut received) = timeout(self.config.patience, connection.receive()).await else {
+            return Status::deadline_exceeded("the server says nothing on the stream");
+        };
         loop {
-            let response = match connection.receive().await {
+            let response = match received {
                 Ok(response) => response,
                 Err(status) => return status,
             };
             self.backoff.reset();
+            self.outage.ended(url);
             let answer = match self.subscriber.on_response(response) {
                 Ok(update) => {
                     let rejected = self.applier.apply(&update).await;
@@ -172,6 +176,7 @@ impl Subscription {
             {
                 return status;
             }
+            received = connection.receive().await;
         }
     }
 

@@ -36,8 +36,12 @@ pub struct Limits {
     /// Encoded size of one resource. etcd refuses values above 1.5 MiB; a flattened route can be a
     /// few such values.
     pub resource_bytes: usize,
-    /// Compiled size of one regular expression in a route's `vars`.
+    /// Compiled size of one regular expression in a route's `vars`. Ordinary ones are large because
+    /// `\w` is Unicode's: `^[\w-]{1,64}$` takes megabytes.
     pub regex_bytes: usize,
+    /// Instructions of one regular expression with look-around or back-references: one that calls
+    /// itself is expanded without an end.
+    pub regex_instructions: usize,
     /// Steps one regular expression may take back on one request, before it counts as no match.
     pub regex_steps: usize,
     /// Comparisons in a route's `vars`, since each may run for each request.
@@ -59,7 +63,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             resource_bytes: 4 << 20,
-            regex_bytes: 256 << 10,
+            regex_bytes: 10 << 20,
+            regex_instructions: 1 << 16,
             regex_steps: 100_000,
             comparisons_per_route: 1_000,
             paths_per_route: 1_000,

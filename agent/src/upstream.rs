@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use bellwether::wire::native::balancing::Policy;
 use rand::RngExt;
 
 use crate::metrics::UpstreamStats;
@@ -120,7 +121,7 @@ impl Upstream {
         None
     }
 
-    /// Whether no request can be sent anywhere: no endpoints, or all of weight 0.
+    /// Whether no request can be sent anywhere: no endpoints, or several and all of weight 0.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.groups.is_empty()
@@ -157,15 +158,18 @@ fn groups(
     previous: Option<&Upstream>,
     limits: &Limits,
 ) -> Box<[Group]> {
+    // APISIX asks no balancer where there is nothing to choose, so that the weight is not looked at.
+    let alone = endpoints.len() == 1 && cluster.policy != Policy::LeastConnections;
     let mut by_priority = std::collections::BTreeMap::<i32, Vec<Member>>::new();
     for (index, endpoint) in (0_u32..).zip(endpoints) {
-        if endpoint.weight > 0 {
+        let weight = endpoint.weight.max(u32::from(alone));
+        if weight > 0 {
             by_priority
                 .entry(endpoint.priority)
                 .or_default()
                 .push(Member {
                     peer: index,
-                    weight: endpoint.weight,
+                    weight,
                     id: format!("{}\0{}", endpoint.host, endpoint.port),
                 });
         }

@@ -249,7 +249,7 @@ fn regex(
         .case_insensitive(caseless)
         .backtrack_limit(limits.regex_steps)
         .delegate_size_limit(limits.regex_bytes)
-        .max_prog_size(limits.regex_bytes)
+        .max_prog_size(limits.regex_instructions)
         .build()
         .map(Test::Regex)
         .map_err(|error| ConditionError::Regex {

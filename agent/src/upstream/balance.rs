@@ -85,19 +85,18 @@ impl Balancer {
         }
     }
 
-    fn untried(&self, tried: &Tried) -> impl Iterator<Item = (u32, u32)> {
-        let all = self.members.iter().copied();
-        all.filter(|(peer, _)| !tried.contains(*peer))
-    }
-
     /// The least of (1 + in flight) / weight. Compared as products, so that nothing is rounded.
+    /// The first of equals is taken, from a beginning that is chosen at random.
     fn least_connections(&self, peers: &[Arc<Peer>], tried: &Tried) -> Option<u32> {
         let load = |peer: u32| {
             let in_flight = peers.get(peer as usize).map_or(0, |peer| peer.in_flight());
             in_flight as u64 + 1
         };
-        self.untried(tried)
-            .map(|(peer, weight)| (peer, u64::from(weight), load(peer)))
+        let begin = rand::rng().random_range(0..self.members.len().max(1));
+        let (before, after) = self.members.split_at(begin.min(self.members.len()));
+        let all = after.iter().chain(before);
+        all.filter(|(peer, _)| !tried.contains(*peer))
+            .map(|(peer, weight)| (*peer, u64::from(*weight), load(*peer)))
             .reduce(|best, next| {
                 if next.2.saturating_mul(best.1) < best.2.saturating_mul(next.1) {
                     next
@@ -110,7 +109,8 @@ impl Balancer {
 
     /// Of two, chosen at random, the one that answered faster of late. Weights are not looked at.
     fn ewma(&self, peers: &[Arc<Peer>], tried: &Tried) -> Option<u32> {
-        let free: Vec<u32> = self.untried(tried).map(|(peer, _)| peer).collect();
+        let all = self.members.iter().map(|(peer, _)| *peer);
+        let free: Vec<u32> = all.filter(|peer| !tried.contains(*peer)).collect();
         let score = |peer: u32| peers.get(peer as usize).map_or(0, |peer| peer.score());
         match free.as_slice() {
             [] => None,

@@ -167,5 +167,28 @@ fn what_stays_is_kept_when_endpoints_change() {
 #[test]
 fn an_upstream_without_weight_is_empty() {
     assert!(of(&table(None, ROUND_ROBIN, &[])).is_empty());
-    assert!(of(&table(None, ROUND_ROBIN, &[endpoint("10.0.0.1", 0, 0)])).is_empty());
+    let without = [endpoint("10.0.0.1", 0, 0), endpoint("10.0.0.2", 0, 0)];
+    assert!(
+        ALL.iter()
+            .all(|policy| of(&table(None, *policy, &without)).is_empty())
+    );
+}
+
+/// §3.1, §3.2: where there is one endpoint there is nothing to choose; only `least_conn` looks at it.
+#[test]
+fn an_endpoint_alone_is_taken_whatever_its_weight() {
+    let alone = [endpoint("10.0.0.1", 0, 0)];
+    for policy in ALL {
+        let upstream = of(&table(None, policy, &alone));
+        assert_eq!(upstream.is_empty(), policy == LEAST_CONNECTIONS, "{policy}");
+    }
+}
+
+/// Requests that come one after the other find nothing in flight; they must not all go to the first.
+#[test]
+fn least_connections_spreads_what_is_equal() {
+    let endpoints = [endpoint("10.0.0.1", 1, 0), endpoint("10.0.0.2", 1, 0)];
+    let upstream = of(&table(None, LEAST_CONNECTIONS, &endpoints));
+    let hosts: std::collections::BTreeSet<_> = (0..100).map(|_| one(&upstream)).collect();
+    assert_eq!(hosts.len(), 2);
 }

@@ -165,6 +165,10 @@ fn what_cannot_be_compiled_names_its_reason() {
             "does not compile",
         ),
         (
+            compare("arg_a", Compare::Matches, text(r"(?<x>a|\g<x>b)")),
+            "does not compile",
+        ),
+        (
             compare("arg_a", Compare::Matches, Kind::NullValue(0)),
             "wrong type",
         ),
@@ -185,6 +189,37 @@ fn what_cannot_be_compiled_names_its_reason() {
         let reason = compiled(&expression).unwrap_err();
         assert!(reason.contains(want), "{reason}");
     }
+}
+
+/// The default limit is against giants; what people write is far below it.
+#[test]
+fn ordinary_regular_expressions_are_within_the_limit() {
+    for pattern in [
+        r"^[\w-]{1,64}$",
+        r"^\w{1,100}@[\w.]{1,100}$",
+        r"(?i)mozilla/\d+\.\d+.*(?:chrome|safari)",
+        r"^(?!internal)[\w-]{1,64}(?<!-)$",
+        r"^\p{L}{1,50}$",
+    ] {
+        for operator in [Compare::Matches, Compare::MatchesCaseless] {
+            compiled(&compare("arg_a", operator, text(pattern))).unwrap();
+        }
+    }
+}
+
+/// A limit in bytes is one in bytes: less than a pattern takes refuses it, and only that.
+#[test]
+fn the_limit_on_a_regular_expression_is_its_size() {
+    let limits = Limits {
+        regex_bytes: 64 << 10,
+        ..Limits::default()
+    };
+    let compile = |pattern| {
+        let expression = compare("arg_a", Compare::Matches, text(pattern));
+        Condition::compile(&expression, &limits)
+    };
+    assert!(compile("^[a-z0-9-]{1,64}$").is_ok());
+    assert!(compile(r"^[\w-]{1,64}$").is_err());
 }
 
 /// A regular expression that would go on for ever is cut short, and then the route does not match,
