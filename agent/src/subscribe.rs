@@ -127,7 +127,7 @@ impl Subscription {
 
     /// Never returns by itself; it may be dropped at any time.
     pub async fn run(mut self) {
-        // Agents of one fleet begin at different servers, and each at the same one again.
+        // At random, so that the agents of a fleet spread over the servers.
         let first = rand::random_range(0..self.config.servers.len());
         for turn in first.. {
             let server = self.config.servers[turn % self.config.servers.len()].clone();
