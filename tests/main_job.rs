@@ -1,5 +1,6 @@
 //! The main job, end to end: keys in a real store, real servers, real agents, real requests.
 
+mod crowd;
 mod etcd;
 mod faults;
 mod protocol;

@@ -1,6 +1,8 @@
 //! Owns one fleet's way from the store to its snapshots: follows the keys, has the catalog compile
 //! them, and publishes the newest consistent snapshot. Must not know: who receives it.
 
+mod journal;
+
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -16,6 +18,7 @@ use crate::keys::Prefix;
 use crate::store::follow::{FollowOptions, Follower, follow};
 use crate::store::{Batch, Store};
 use crate::xds::SnapshotFeed;
+use journal::Journal;
 
 /// Batches that are compiled together when they come faster than they can be published.
 const COALESCED_BATCHES: usize = 256;
@@ -23,12 +26,16 @@ const COALESCED_BATCHES: usize = 256;
 /// Changes in one go that are worth moving off the other tasks' thread: some 10 ms of compiling.
 const MANY_CHANGES: usize = 500;
 
+/// Keys named in the log when many go bad at once; the status lists them all.
+const LOGGED_PROBLEMS: usize = 20;
+
 /// The one owner of a fleet's desired state.
 #[derive(Debug)]
 struct Publisher {
     catalog: Catalog,
     snapshot: Snapshot,
     follower: Follower,
+    journal: Journal,
     /// How often an operator has said that the store is to be believed.
     accepted: watch::Receiver<u64>,
     snapshots: watch::Sender<Option<Arc<Snapshot>>>,
@@ -56,6 +63,7 @@ pub fn publish(
         catalog: Catalog::new(prefix.clone()),
         snapshot: Snapshot::default(),
         follower,
+        journal: Journal::default(),
         snapshots,
         status,
     };
@@ -73,6 +81,8 @@ pub fn publish(
 impl Publisher {
     async fn run(mut self) {
         loop {
+            let now = Instant::now();
+            let unsaid = self.journal.due(now);
             tokio::select! {
                 batch = self.follower.batches.recv() => match batch {
                     Some(batch) => self.on_batches(batch),
@@ -84,6 +94,9 @@ impl Publisher {
                     Ok(()) => self.report_health(),
                     Err(_) => break,
                 },
+                () = tokio::time::sleep_until(unsaid.unwrap_or(now).into()), if unsaid.is_some() => {
+                    self.log_compiled();
+                }
             }
         }
         error!(
@@ -170,15 +183,25 @@ impl Publisher {
             .send_replace(Some(Arc::new(self.snapshot.clone())));
         self.report(newest.0, keys > 0);
         if keys > 0 {
-            info!(
-                fleet = self.status.borrow().fleet,
-                revision = newest.0,
-                keys,
-                resources,
-                micros = started.elapsed().as_micros(),
-                "configuration compiled"
-            );
+            self.journal
+                .add(newest.0, keys, resources, started.elapsed());
+            self.log_compiled();
         }
+    }
+
+    fn log_compiled(&mut self) {
+        let Some(compiled) = self.journal.take(Instant::now()) else {
+            return;
+        };
+        info!(
+            fleet = self.status.borrow().fleet,
+            revision = compiled.revision,
+            snapshots = compiled.snapshots,
+            keys = compiled.keys,
+            resources = compiled.resources,
+            micros = compiled.took.as_micros(),
+            "configuration compiled"
+        );
     }
 
     /// The store's id as the follower last saw it.
@@ -216,10 +239,8 @@ impl Publisher {
     /// A key that has just gone bad is worth a line; one that still is, is not.
     fn log_new(&self, problems: &[KeyProblem]) {
         let known = self.status.borrow().clone();
-        for problem in problems
-            .iter()
-            .filter(|problem| !known.problems.contains(problem))
-        {
+        let mut fresh = journal::fresh(problems, &known.problems);
+        for problem in fresh.by_ref().take(LOGGED_PROBLEMS) {
             warn!(
                 fleet = known.fleet,
                 key = problem.key,
@@ -227,6 +248,13 @@ impl Publisher {
                 reason = problem.reason,
                 last_good = problem.last_good,
                 "key is not in force"
+            );
+        }
+        let more = fresh.count();
+        if more > 0 {
+            warn!(
+                fleet = known.fleet,
+                more, "further keys are not in force; the status names them"
             );
         }
     }

@@ -5,6 +5,7 @@
 //! response messages never pass through a protobuf encoder: a stream sends the bytes of a shared step
 //! and its own nonce, see [`body`].
 
+mod accept;
 mod body;
 mod metrics;
 mod service;
@@ -17,7 +18,6 @@ use std::time::Duration;
 use bellwether::snapshot::Snapshot;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio_stream::wrappers::TcpListenerStream;
 
 use crate::nodes::Nodes;
 
@@ -60,12 +60,11 @@ pub async fn serve(
 ) -> Result<(), tonic::transport::Error> {
     let mut going_down = discovery.going_down.clone();
     tonic::transport::Server::builder()
-        .tcp_nodelay(true)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .max_concurrent_streams(MAX_STREAMS)
         .add_service(DiscoveryService::new(discovery))
-        .serve_with_incoming_shutdown(TcpListenerStream::new(listener), async move {
+        .serve_with_incoming_shutdown(accept::connections(listener), async move {
             // An error means that whoever would say so is gone: go down too.
             let _ = going_down.wait_for(|down| *down).await;
         })

@@ -224,6 +224,11 @@ async fn bad_bodies_are_a_400_with_the_place() {
         reply.error(),
         "invalid request body: request size 1572865 is greater than the maximum size 1572864 allowed"
     );
+    // All of it is sent before the answer is read, which is what many clients do.
+    let patient = std::net::TcpStream::connect(api.base.trim_start_matches("http://")).unwrap();
+    let answer = tokio::task::spawn_blocking(move || send_then_read(patient, 8 << 20));
+    let answer = answer.await.unwrap().expect("the connection holds");
+    assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
     let mut large = route();
     large["plugins"] = json!({"x": {"y": "z".repeat((1 << 20) + 1)}});
     let reply = put(large.to_string()).await.is(400);
@@ -437,4 +442,18 @@ async fn every_answer_is_dressed() {
             assert_eq!(reply.text, "", "{method} {path}");
         }
     }
+}
+
+/// Writes a PUT with a body of this size, and only then looks for an answer.
+fn send_then_read(mut connection: std::net::TcpStream, size: usize) -> std::io::Result<String> {
+    use std::io::{Read as _, Write as _};
+    let head = format!(
+        "PUT /apisix/admin/routes/1 HTTP/1.1\r\nhost: a\r\nx-api-key: {ADMIN}\r\n\
+         connection: close\r\ncontent-length: {size}\r\n\r\n"
+    );
+    connection.write_all(head.as_bytes())?;
+    connection.write_all(&vec![b'x'; size])?;
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer)?;
+    Ok(answer)
 }

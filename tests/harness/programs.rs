@@ -202,6 +202,11 @@ impl Server {
         self.running.process().signal(name);
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.running.process().pid()
+    }
+
     pub fn log(&self) -> String {
         self.running.log()
     }

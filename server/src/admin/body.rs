@@ -3,6 +3,8 @@
 use std::time::Duration;
 
 use axum::body::{Body, Bytes};
+use bytes::BytesMut;
+use http_body_util::BodyExt;
 use serde_json::Value;
 
 use super::answer::Problem;
@@ -14,38 +16,59 @@ const BODY_BYTES_MAX: usize = 1_572_864;
 /// How long a client may take to send a body: 1.5 MiB in 30 s is 50 KiB a second.
 const BODY_PATIENCE: Duration = Duration::from_secs(30);
 
+/// Bytes of a body that is too large which are taken in all the same, and thrown away: many clients read
+/// an answer only when they have sent everything, and to them an answer before that is a broken connection.
+const DISCARDED_BYTES_MAX: usize = 16 << 20;
+
 /// Reads a whole body. Empty is fine here.
 ///
 /// # Errors
-/// Too large, or broken off.
+/// Too large, too slow, or broken off.
 pub(crate) async fn read(body: Body) -> Result<Bytes, Problem> {
-    let bad = |reason: String| Problem::BadBody {
-        reason,
-        body: Vec::new(),
-    };
-    let too_large = |size: &str| {
-        bad(format!(
-            "request size {size} is greater than the maximum size {BODY_BYTES_MAX} allowed"
-        ))
-    };
-    if let Some(size) = http_body::Body::size_hint(&body).exact()
-        && size > BODY_BYTES_MAX as u64
-    {
+    let announced = http_body::Body::size_hint(&body).exact();
+    if let Some(size) = announced.filter(|size| *size > DISCARDED_BYTES_MAX as u64) {
         return Err(too_large(&size.to_string()));
     }
-    let reading = axum::body::to_bytes(body, BODY_BYTES_MAX);
-    match tokio::time::timeout(BODY_PATIENCE, reading).await {
-        Ok(Ok(bytes)) => Ok(bytes),
-        Ok(Err(error)) => Err(match std::error::Error::source(&error) {
-            Some(cause) if cause.is::<http_body_util::LengthLimitError>() => {
-                too_large(&format!("over {BODY_BYTES_MAX}"))
-            }
-            _ => bad("the connection ended within the body".to_owned()),
-        }),
+    match tokio::time::timeout(BODY_PATIENCE, collect(body)).await {
+        Ok(Ok(Some(bytes))) => Ok(bytes),
+        Ok(Ok(None)) => Err(too_large(&match announced {
+            Some(size) => size.to_string(),
+            None => format!("over {BODY_BYTES_MAX}"),
+        })),
+        Ok(Err(_)) => Err(bad("the connection ended within the body".to_owned())),
         Err(_) => Err(bad(format!(
             "not received within {} s",
             BODY_PATIENCE.as_secs()
         ))),
+    }
+}
+
+/// `None`: it is too large.
+async fn collect(mut body: Body) -> Result<Option<Bytes>, axum::Error> {
+    let mut whole = BytesMut::new();
+    let mut size = 0;
+    while let Some(frame) = body.frame().await {
+        let data = frame?.into_data().unwrap_or_default();
+        size += data.len();
+        if size <= BODY_BYTES_MAX {
+            whole.extend_from_slice(&data);
+        } else if size > DISCARDED_BYTES_MAX {
+            break;
+        }
+    }
+    Ok((size <= BODY_BYTES_MAX).then(|| whole.freeze()))
+}
+
+fn too_large(size: &str) -> Problem {
+    bad(format!(
+        "request size {size} is greater than the maximum size {BODY_BYTES_MAX} allowed"
+    ))
+}
+
+fn bad(reason: String) -> Problem {
+    Problem::BadBody {
+        reason,
+        body: Vec::new(),
     }
 }
 
