@@ -151,9 +151,9 @@ impl Subscription {
         };
         self.status
             .send_modify(|status| url.clone_into(&mut status.server));
-        let mut received = match timeout(self.config.patience, connection.receive()).await {
-            Ok(received) => received,
-            Err(_) => return Status::deadline_exceeded("the server says nothing on the stream"),
+        let first = timeout(self.config.patience, connection.receive()).await;
+        let Ok(mut received) = first else {
+            return Status::deadline_exceeded("the server says nothing on the stream");
         };
         loop {
             let response = match received {
