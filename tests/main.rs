@@ -7,6 +7,8 @@ mod fuzz;
 mod harness;
 mod main_job;
 mod proxy;
+mod quickstart;
+mod readme;
 mod session_model;
 mod sim;
 mod store;

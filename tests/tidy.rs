@@ -237,6 +237,118 @@ fn the_words_of_a_module_stay_in_it() {
     );
 }
 
+/// The arrows of the design: who may not import whom. What is below knows nothing of what is above.
+#[test]
+fn layers_know_only_what_is_below_them() {
+    let layers: [(&str, &[&str]); 9] = [
+        (
+            "server/src/store",
+            &["catalog", "xds", "admin", "cli", "publish", "app"],
+        ),
+        (
+            "server/src/catalog",
+            &["xds", "admin", "cli", "publish", "nodes", "app"],
+        ),
+        (
+            "server/src/xds",
+            &["catalog", "store", "admin", "cli", "publish", "app"],
+        ),
+        ("server/src/admin", &["xds", "cli", "publish", "app"]),
+        ("server/src/cli", &["xds", "publish", "app"]),
+        (
+            "agent/src/table",
+            &["proxy", "subscribe", "apply", "held", "disk", "app"],
+        ),
+        (
+            "agent/src/upstream",
+            &["proxy", "subscribe", "apply", "held", "disk", "app"],
+        ),
+        (
+            "agent/src/proxy",
+            &["subscribe", "apply", "held", "disk", "admin", "app"],
+        ),
+        (
+            "agent/src/subscribe",
+            &["table", "proxy", "upstream", "admin", "app"],
+        ),
+    ];
+    let mut wrong = Vec::new();
+    for source in sources().iter().filter(|source| !source.is_test()) {
+        for (layer, above) in layers {
+            let name = source.name();
+            let is_in = name == format!("{layer}.rs") || name.starts_with(&format!("{layer}/"));
+            for module in above.iter().filter(|_| is_in) {
+                let import = format!("crate::{module}::");
+                if source.production().contains(&import) {
+                    wrong.push(format!("{name} imports {import}"));
+                }
+            }
+        }
+    }
+    none_of(&wrong, "imports against the design");
+}
+
+/// A module that nobody names is never compiled, and its tests never run.
+#[test]
+fn every_test_file_is_run() {
+    let names = |folder: PathBuf| {
+        fs::read_dir(folder)
+            .into_iter()
+            .flatten()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.extension().is_some_and(|extension| extension == "rs"))
+    };
+    let mut lost = Vec::new();
+    for parent in sources().iter().filter(|s| s.name().starts_with("tests/")) {
+        let is_root = parent.path.ends_with("tests/main.rs");
+        let folder = match is_root {
+            true => root().join("tests"),
+            false => parent.path.with_extension(""),
+        };
+        for child in names(folder).filter(|child| *child != parent.path) {
+            let module = child.file_stem().unwrap().to_string_lossy();
+            if !parent.text.contains(&format!("mod {module};")) {
+                lost.push(child.display().to_string());
+            }
+        }
+    }
+    none_of(&lost, "test files that no module names");
+}
+
+/// What an error says stands in the middle of what others say.
+#[test]
+fn error_texts_are_parts_of_sentences() {
+    let start = ["#[err", "or(\""].concat();
+    // APISIX's own words, which its clients compare.
+    let theirs = ["Key not found"];
+    let mut odd = Vec::new();
+    for source in sources() {
+        for line in source.production().lines() {
+            let Some(rest) = line.trim_start().strip_prefix(&start) else {
+                continue;
+            };
+            let text = rest.split('"').next().unwrap_or_default();
+            let is_ours = !theirs.contains(&text);
+            if is_ours && (text.starts_with(char::is_uppercase) || text.ends_with('.')) {
+                odd.push(format!("{}: {text}", source.name()));
+            }
+        }
+    }
+    none_of(&odd, "errors that begin in upper case or end with a stop");
+}
+
+/// Lints that a package does not ask for are not its lints.
+#[test]
+fn every_package_has_the_lints_of_the_workspace() {
+    let workspace = fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    assert!(workspace.contains("unsafe_code = \"forbid\""));
+    for package in [".", "server", "agent"] {
+        let manifest = fs::read_to_string(root().join(package).join("Cargo.toml")).unwrap();
+        let asks = manifest.contains("[lints]\nworkspace = true");
+        assert!(asks, "{package} does not have the lints of the workspace");
+    }
+}
+
 /// The contract is pure: no sockets, no tasks, no clock.
 #[test]
 fn the_contract_does_no_io() {

@@ -93,7 +93,7 @@ pub struct AgentArgs {
     pub config: Option<PathBuf>,
 }
 
-/// The routers of `apisix-etcd.md` §2.1.
+/// The routers of `docs/apisix.md` §2.1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum RouterArg {
     /// `radixtree_host_uri`: the host first, then the path

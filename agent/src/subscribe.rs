@@ -127,7 +127,7 @@ impl Subscription {
 
     /// Never returns by itself; it may be dropped at any time.
     pub async fn run(mut self) {
-        // Agents of one fleet begin at different servers, and each at the same one again.
+        // At random, so that the agents of a fleet spread over the servers.
         let first = rand::random_range(0..self.config.servers.len());
         for turn in first.. {
             let server = self.config.servers[turn % self.config.servers.len()].clone();
@@ -151,8 +151,7 @@ impl Subscription {
         };
         self.status
             .send_modify(|status| url.clone_into(&mut status.server));
-        let first = timeout(self.config.patience, connection.receive()).await;
-        let Ok(mut received) = first else {
+        let Ok(mut received) = timeout(self.config.patience, connection.receive()).await else {
             return Status::deadline_exceeded("the server says nothing on the stream");
         };
         loop {

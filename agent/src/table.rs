@@ -86,7 +86,7 @@ impl Limits {
     }
 }
 
-/// Which of APISIX's routers is followed (`apisix-etcd.md` §2.1). It is a setting of the proxy, not
+/// Which of APISIX's routers is followed (`docs/apisix.md` §2.1). It is a setting of the proxy, not
 /// a part of the configuration in etcd.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Mode {

@@ -1,4 +1,4 @@
-//! Owns request variables: nginx's, as APISIX names them (`apisix-etcd.md` §2.5).
+//! Owns request variables: nginx's, as APISIX names them (`docs/apisix.md` §2.5).
 //! Must not know: who compares them with what.
 
 use std::borrow::Cow;

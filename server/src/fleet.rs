@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use crate::keys::Prefix;
 use crate::store::Store;
 use crate::store::follow::Operator;
+pub use crate::store::status::{StoreState, StoreStatus};
 
 /// The fleet that `/apisix/admin` and unnamed nodes mean.
 pub const DEFAULT_FLEET: &str = "default";
@@ -50,37 +51,6 @@ pub struct FleetStatus {
     pub problems: Vec<KeyProblem>,
     /// Keys that are in force but not as their author meant, in key order.
     pub warnings: Vec<KeyProblem>,
-}
-
-/// The connection to the store.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StoreStatus {
-    /// Which store, in hex; empty before the first contact.
-    pub id: String,
-    /// What it does.
-    pub state: StoreState,
-    /// Why, in words, when it is not live.
-    pub reason: String,
-    /// Unix time in milliseconds of the last change of `state`.
-    pub since_ms: u64,
-    /// How often everything was read again since the start.
-    pub resyncs: u64,
-}
-
-/// What the connection to the store does.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum StoreState {
-    /// Before the first sync.
-    #[default]
-    Connecting,
-    /// Changes arrive as they are made.
-    Live,
-    /// Not reachable; the last configuration is served, and the connection is being sought.
-    Disconnected,
-    /// What the store says contradicts what it said; the last configuration is served until an
-    /// operator decides.
-    Frozen,
 }
 
 /// Something about one key that its author should know.

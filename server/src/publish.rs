@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use bellwether::snapshot::{Changes, Position, Snapshot};
 use bellwether::step::Published;
+use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
 
@@ -101,7 +102,9 @@ impl Publisher {
             batches.push(batch);
         }
         let changes: usize = batches.iter().map(|batch| batch.changes.len()).sum();
-        if changes > MANY_CHANGES {
+        // A runtime of one thread has nobody to go on meanwhile.
+        let has_others = Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread;
+        if changes > MANY_CHANGES && has_others {
             tokio::task::block_in_place(|| self.compile(&batches));
         } else {
             self.compile(&batches);

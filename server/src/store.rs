@@ -15,6 +15,7 @@ mod check;
 pub mod embedded;
 pub mod etcd;
 pub mod follow;
+pub mod status;
 
 use std::fmt;
 use std::time::Duration;

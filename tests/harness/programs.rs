@@ -40,7 +40,7 @@ pub async fn eventually<T, F: Future<Output = Option<T>>>(
 }
 
 /// The path of one of our programs, which the first caller builds.
-fn program(name: &str) -> PathBuf {
+pub fn program(name: &str) -> PathBuf {
     static BUILT: OnceLock<BTreeMap<String, PathBuf>> = OnceLock::new();
     BUILT.get_or_init(build)[name].clone()
 }

@@ -1,4 +1,4 @@
-//! Owns the forwarding of one request: attempts, retries, timeouts (`apisix-etcd.md` §3.4).
+//! Owns the forwarding of one request: attempts, retries, timeouts (`docs/apisix.md` §3.4).
 //! Must not know: how the route was found.
 //!
 //! When another endpoint is tried: an attempt that could not connect is always followed by another

@@ -1,4 +1,4 @@
-//! Owns clusters and endpoints, checked (`apisix-etcd.md` §3). Must not know: connections.
+//! Owns clusters and endpoints, checked (`docs/apisix.md` §3). Must not know: connections.
 
 use std::net::IpAddr;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Owns conditions over request variables (`apisix-etcd.md` §2.5), compiled. Must not know: routes.
+//! Owns conditions over request variables (`docs/apisix.md` §2.5), compiled. Must not know: routes.
 
 use std::net::IpAddr;
 

@@ -1,4 +1,4 @@
-//! Owns one host of a route (`apisix-etcd.md` §2.4). Must not know: paths.
+//! Owns one host of a route (`docs/apisix.md` §2.4). Must not know: paths.
 
 /// A host that a route is for.
 #[derive(Debug, Clone, PartialEq, Eq)]

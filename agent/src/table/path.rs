@@ -1,4 +1,4 @@
-//! Owns one path of a route: how it is read (`apisix-etcd.md` §2.2) and which request paths it takes.
+//! Owns one path of a route: how it is read (`docs/apisix.md` §2.2) and which request paths it takes.
 //! Must not know: hosts, priorities, other routes.
 
 /// A path of a route, ready to match.

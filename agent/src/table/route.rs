@@ -1,4 +1,4 @@
-//! Owns one route, checked and compiled, and the predicates of `apisix-etcd.md` §2.4.
+//! Owns one route, checked and compiled, and the predicates of `docs/apisix.md` §2.4.
 //! Must not know: other routes, how a request is forwarded.
 
 use std::sync::Arc;

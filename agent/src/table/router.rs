@@ -1,4 +1,4 @@
-//! Owns the order in which routes are tried (`apisix-etcd.md` §2.3), as a persistent structure:
+//! Owns the order in which routes are tried (`docs/apisix.md` §2.3), as a persistent structure:
 //! to change one route costs the logarithm of their number. Must not know: what a route does.
 //!
 //! Every path of a route is filed under its hosts. The key is host, nul, path, so one map serves all

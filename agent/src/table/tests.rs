@@ -1,4 +1,4 @@
-//! The order of `apisix-etcd.md` §2.3 and the predicates of §2.4 as tables; edits; hostile bytes.
+//! The order of `docs/apisix.md` §2.3 and the predicates of §2.4 as tables; edits; hostile bytes.
 
 use bellwether::name::TypeUrl;
 use bellwether::wire::native::{self, route::Action as WireAction};

@@ -1,4 +1,4 @@
-//! Owns the choice among endpoints of one priority (`apisix-etcd.md` §3.2).
+//! Owns the choice among endpoints of one priority (`docs/apisix.md` §3.2).
 //! Must not know: priorities, connections.
 
 use std::sync::Arc;

@@ -1,5 +1,5 @@
 //! Owns consistent hashing, point for point as nginx and lua-resty-balancer do it, so that a fleet
-//! that moves to this proxy keeps its warm caches (`apisix-etcd.md` §3.2). Must not know: endpoints.
+//! that moves to this proxy keeps its warm caches (`docs/apisix.md` §3.2). Must not know: endpoints.
 
 use crate::upstream::turns::scaled;
 

@@ -1,5 +1,5 @@
 //! Owns the cycle of weighted round robin: the sweep of LVS with the weights divided by their
-//! greatest common divisor (`apisix-etcd.md` §3.2). Must not know: endpoints.
+//! greatest common divisor (`docs/apisix.md` §3.2). Must not know: endpoints.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

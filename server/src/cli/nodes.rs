@@ -1,7 +1,5 @@
 //! Owns `nodes` and `status`: how the server and its proxies do, in tables. Must not know: how it is found out.
 
-use std::collections::BTreeSet;
-
 use clap::Args;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -9,7 +7,7 @@ use serde_json::Value;
 use super::client::segment;
 use super::{CliError, Env, Exit, Io, Output, ServerArgs};
 use crate::fleet::{FleetStatus, KeyProblem, StoreState};
-use crate::nodes::{NodeView, TypeView};
+use crate::nodes::{NodeView, TypeView, VersionView};
 
 #[derive(Clone, Debug, Args)]
 pub(super) struct NodesArgs {
@@ -104,10 +102,6 @@ fn yes(flag: bool) -> String {
 }
 
 fn node_cells(node: &NodeView) -> Vec<String> {
-    let revisions = |pick: fn(&TypeView) -> Option<&str>| -> String {
-        let set: BTreeSet<&str> = node.types.iter().filter_map(pick).collect();
-        set.into_iter().collect::<Vec<_>>().join(" ")
-    };
     let mut rejected: Vec<String> = node.types.iter().flat_map(rejections).collect();
     if !node.held_back.is_empty() {
         rejected.push(format!("nothing is sent: {}", node.held_back));
@@ -116,11 +110,21 @@ fn node_cells(node: &NodeView) -> Vec<String> {
         node.id.clone(),
         node.fleet.clone(),
         node.user_agent.clone(),
-        revisions(|view| view.sent.as_ref().map(|version| version.revision.as_str())),
-        revisions(|view| view.acked.as_ref().map(|version| version.revision.as_str())),
+        newest(node, |view| view.sent.as_ref()),
+        newest(node, |view| view.acked.as_ref()),
         yes(node.in_sync),
         rejected.join("; "),
     ]
+}
+
+/// The newest revision over all types: a type that did not change stays at the revision that made it.
+fn newest(node: &NodeView, pick: fn(&TypeView) -> Option<&VersionView>) -> String {
+    let number = |version: &&VersionView| {
+        let text = version.revision.split('@').next().unwrap_or_default();
+        text.parse::<u64>().unwrap_or(0)
+    };
+    let newest = node.types.iter().filter_map(pick).max_by_key(number);
+    newest.map_or_else(String::new, |version| version.revision.clone())
 }
 
 fn type_cells(view: &TypeView) -> Vec<String> {

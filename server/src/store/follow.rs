@@ -15,8 +15,8 @@ use tokio::time::{Instant, sleep};
 
 use self::backoff::Backoff;
 use self::machine::{Contradiction, Machine, Step};
+use super::status::{StoreState, StoreStatus};
 use super::{Batch, Revision, Store, StoreError};
-use crate::fleet::{StoreState, StoreStatus};
 
 /// How to follow.
 #[derive(Clone, Copy, Debug)]

@@ -1,4 +1,4 @@
-//! The rules of `apisix-etcd.md` §2.5, as a table.
+//! The rules of `docs/apisix.md` §2.5, as a table.
 
 use bellwether::wire::google::protobuf::ListValue;
 use http::Request;

@@ -1,4 +1,4 @@
-//! Owns one test for each rule of merging (`apisix-etcd.md` §1.8). Must not know: how values are read.
+//! Owns one test for each rule of merging (`docs/apisix.md` §1.8). Must not know: how values are read.
 
 use serde_json::json;
 

@@ -1,4 +1,4 @@
-//! Owns golden tests of how values are read: both spellings, defaults, precise errors (`apisix-etcd.md`
+//! Owns golden tests of how values are read: both spellings, defaults, precise errors (`docs/apisix.md`
 //! §1.2 to §1.7, §3.5). Must not know: merging.
 
 use serde_json::json;
