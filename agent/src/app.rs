@@ -75,7 +75,7 @@ pub async fn bind(args: &AgentArgs) -> anyhow::Result<Bound> {
     let held = applier.watch();
     let config = SubscribeConfig {
         servers: args.server.clone(),
-        node: node(args, &disk)?,
+        node: node(args, &disk),
         patience: PATIENCE,
     };
     let (subscription, status) = Subscription::new(config, applier, pending);
@@ -125,10 +125,10 @@ fn sections(
     vec![("subscription", Box::new(subscription))]
 }
 
-fn node(args: &AgentArgs, disk: &Disk) -> anyhow::Result<Node> {
+fn node(args: &AgentArgs, disk: &Disk) -> Node {
     let id = match &args.node_id {
         Some(id) => id.clone(),
-        None => disk.node_id()?,
+        None => disk.node_id(),
     };
     let text = |text: &String| Value {
         kind: Some(Kind::StringValue(text.clone())),
@@ -137,7 +137,7 @@ fn node(args: &AgentArgs, disk: &Disk) -> anyhow::Result<Node> {
         .label
         .iter()
         .map(|(key, value)| (key.clone(), text(value)));
-    Ok(Node {
+    Node {
         id,
         cluster: args.fleet.clone(),
         metadata: Some(Struct {
@@ -148,7 +148,7 @@ fn node(args: &AgentArgs, disk: &Disk) -> anyhow::Result<Node> {
             env!("CARGO_PKG_VERSION").to_owned(),
         )),
         ..Node::default()
-    })
+    }
 }
 
 impl Bound {

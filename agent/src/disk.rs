@@ -5,8 +5,9 @@
 //! that holds every resource in force, with the position as `system_version_info`. It is written to a
 //! neighbour, synced, and renamed over the old one, so that a kill at any moment leaves one of the two.
 
-use std::fs::{self, File};
+use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
 use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use bellwether::name::TypeUrl;
@@ -16,6 +17,7 @@ use bellwether::wire::google::protobuf::Any;
 use bytes::Bytes;
 use prost::Message;
 use sha2::{Digest, Sha256};
+use tracing::warn;
 
 use crate::held::Held;
 
@@ -25,6 +27,12 @@ const MAGIC: &[u8] = b"bellwether last good 1\n";
 const DIGEST_BYTES: usize = 32;
 
 const FILE: &str = "last-good";
+
+/// The file holds private keys and the credentials of consumers.
+const OWNER_ONLY: u32 = 0o600;
+
+/// Bytes of a name that we made or somebody wrote into our file.
+const LONGEST_ID: usize = 256;
 
 /// Why there is no last good configuration to start from.
 #[derive(Debug, thiserror::Error)]
@@ -61,7 +69,8 @@ impl Disk {
     /// # Errors
     /// The folder can't be made.
     pub fn open(folder: &Path) -> Result<Self, DiskError> {
-        fs::create_dir_all(folder).map_err(|source| DiskError::Io {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+        made.map_err(|source| DiskError::Io {
             doing: "make folder",
             path: folder.to_owned(),
             source,
@@ -102,7 +111,14 @@ impl Disk {
         let path = self.folder.join(FILE);
         let draft = self.folder.join("last-good.new");
         let write = || -> io::Result<()> {
-            let mut file = File::create(&draft)?;
+            let mut file = OpenOptions::new()
+                .write(true)
+                .create(true)
+                .truncate(true)
+                .mode(OWNER_ONLY)
+                .open(&draft)?;
+            // What an interrupted save left may have been made by somebody less careful.
+            file.set_permissions(Permissions::from_mode(OWNER_ONLY))?;
             file.write_all(&encode(held))?;
             file.sync_all()?;
             fs::rename(&draft, &path)?;
@@ -116,30 +132,20 @@ impl Disk {
         })
     }
 
-    /// A name for this agent that stays the same for as long as the folder does.
-    ///
-    /// # Errors
-    /// It can be neither read nor written.
-    pub fn node_id(&self) -> Result<String, DiskError> {
+    /// A name for this agent that stays the same for as long as the folder does. Where it can't be
+    /// kept, or what was kept is no name, there is a new one: a proxy that does not start serves nobody.
+    pub fn node_id(&self) -> String {
         let path = self.folder.join("node-id");
-        let io = |doing, source| DiskError::Io {
-            doing,
-            path: path.clone(),
-            source,
-        };
-        match fs::read_to_string(&path) {
-            Ok(id) if !id.trim().is_empty() => Ok(id.trim().to_owned()),
-            Ok(_) => Err(DiskError::Damaged {
-                path,
-                reason: "it is empty".to_owned(),
-            }),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                let id = format!("agent-{:016x}", rand::random::<u64>());
-                fs::write(&path, &id).map_err(|source| io("write", source))?;
-                Ok(id)
-            }
-            Err(source) => Err(io("read", source)),
+        let kept = fs::read_to_string(&path).unwrap_or_default();
+        let kept = kept.trim();
+        if !kept.is_empty() && kept.len() <= LONGEST_ID && !kept.contains(char::is_control) {
+            return kept.to_owned();
         }
+        let id = format!("agent-{:016x}", rand::random::<u64>());
+        if let Err(error) = fs::write(&path, &id) {
+            warn!(path = %path.display(), %error, id, "can't keep the name made for this agent; the next start makes another");
+        }
+        id
     }
 }
 
@@ -228,6 +234,17 @@ mod tests {
     }
 
     #[test]
+    fn nobody_else_reads_what_is_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Disk::open(&folder.path().join("state")).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&disk.folder), 0o700);
+        fs::write(disk.folder.join("last-good.new"), b"left behind").unwrap();
+        disk.save(&sample()).unwrap();
+        assert_eq!(mode(&disk.folder.join(FILE)), 0o600);
+    }
+
+    #[test]
     fn every_flipped_bit_and_every_cut_is_noticed() {
         let good = encode(&sample());
         for at in 0..good.len() {
@@ -257,8 +274,29 @@ mod tests {
     #[test]
     fn a_node_id_is_made_once() {
         let folder = tempfile::tempdir().unwrap();
-        let id = Disk::open(folder.path()).unwrap().node_id().unwrap();
-        assert_eq!(Disk::open(folder.path()).unwrap().node_id().unwrap(), id);
+        let id = Disk::open(folder.path()).unwrap().node_id();
+        assert_eq!(Disk::open(folder.path()).unwrap().node_id(), id);
+    }
+
+    /// A kill between making the file and writing into it leaves it empty; that must not be the end.
+    #[test]
+    fn a_node_id_that_is_none_is_made_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Disk::open(folder.path()).unwrap();
+        for bad in [&b""[..], b"\n", b"\xff\xfe", &[b'a'; 5_000], b"a\0b"] {
+            fs::write(folder.path().join("node-id"), bad).unwrap();
+            let id = disk.node_id();
+            assert!(id.starts_with("agent-"), "{id}");
+            assert_eq!(disk.node_id(), id);
+        }
+    }
+
+    #[test]
+    fn a_folder_that_takes_nothing_does_not_stop_an_agent() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("node-id")).unwrap();
+        let id = Disk::open(folder.path()).unwrap().node_id();
+        assert!(id.starts_with("agent-"), "{id}");
     }
 
     proptest! {

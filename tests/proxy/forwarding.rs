@@ -3,6 +3,8 @@
 use bellwether::name::TypeUrl;
 use bellwether::wire::native::{self, cluster::PassHost, cluster::Scheme};
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 
 use super::rig::{Rig, endpoint, put, put_cluster, put_endpoints, put_route};
 use crate::harness::http::Upstream;
@@ -238,4 +240,29 @@ async fn the_admin_pages_tell_what_is_pending_and_in_force() {
     assert_eq!(route["version"].as_str().unwrap().len(), 32);
     assert_eq!(route["resource"]["paths"], json!(["/*"]));
     assert_eq!(dump["resources"]["Endpoints"][0]["resource"][0]["port"], 1);
+}
+
+/// What an endpoint says after the status is its own; nginx passes it on.
+#[tokio::test]
+async fn the_words_after_a_status_are_the_endpoints() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let rig = Rig::start().await;
+    rig.forward_to(&[listener.local_addr().unwrap()]);
+    let answering = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut head = [0; 1024];
+        assert_ne!(stream.read(&mut head).await.unwrap(), 0);
+        let answer = b"HTTP/1.1 299 Fine Indeed\r\ncontent-length: 0\r\n\r\n";
+        stream.write_all(answer).await.unwrap();
+    });
+    let mut client = TcpStream::connect(rig.address).await.unwrap();
+    let request = b"GET / HTTP/1.1\r\nhost: a\r\nconnection: close\r\n\r\n";
+    client.write_all(request).await.unwrap();
+    let mut answer = String::new();
+    client.read_to_string(&mut answer).await.unwrap();
+    answering.await.unwrap();
+    assert!(
+        answer.starts_with("HTTP/1.1 299 Fine Indeed\r\n"),
+        "{answer}"
+    );
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bellwether::wire::native;
 use bytes::Bytes;
 use futures_util::stream;
 use http::Request;
@@ -200,4 +201,28 @@ async fn a_client_may_wait_to_be_told_to_go_on() {
     assert!(answer.starts_with("HTTP/1.1 200 OK\r\n"), "{answer}");
     assert!(answer.contains("\"body\":\"text\""), "{answer}");
     assert!(!answer.contains("expect"), "{answer}");
+}
+
+/// What hyper's server, which the upstream is, takes at a time on one connection.
+const STREAMS_OF_HYPER: usize = 200;
+
+/// An endpoint that speaks HTTP/2 takes so many requests on one connection; the others don't wait for
+/// these to end, which a stream may never do.
+#[tokio::test]
+async fn streams_that_one_connection_has_no_room_for_get_another() {
+    let upstream = Upstream::start("up").await;
+    let rig = Rig::start().await;
+    let grpc = native::cluster::Scheme::Grpc.into();
+    rig.forward(&[upstream.address], |cluster| cluster.scheme = grpc, |_| {});
+    let mut hanging = Vec::new();
+    // One after the other, so that none of them finds that there is no connection yet.
+    for _ in 0..=STREAMS_OF_HYPER {
+        let mut client = rig.http1().await;
+        hanging.push(tokio::spawn(async move { client.get("/hang").await }));
+        upstream.hangs().await;
+    }
+    assert_eq!(upstream.connections(), 2);
+    for request in hanging {
+        request.abort();
+    }
 }

@@ -9,6 +9,7 @@ use http::header::HOST;
 use http::request::Parts;
 use http::{Method, Request, Response, StatusCode, Version};
 use hyper::body::Incoming;
+use hyper::ext::ReasonPhrase;
 use hyper::upgrade::OnUpgrade;
 
 use crate::proxy::connection::{self, Client, Ongoing};
@@ -55,7 +56,7 @@ async fn route_and_forward(
     if parts.method == Method::CONNECT {
         return answer::error(StatusCode::METHOD_NOT_ALLOWED);
     }
-    let Some(raw_host) = raw_host(parts) else {
+    let Some(raw_host) = raw_host(parts).filter(|host| is_host(host)) else {
         return answer::error(StatusCode::BAD_REQUEST);
     };
     let Ok(path) = normalize(parts.uri.path()) else {
@@ -120,6 +121,13 @@ fn raw_host(parts: &Parts) -> Option<&str> {
         (None, _) if parts.version != Version::HTTP_11 => Some(""),
         _ => None,
     }
+}
+
+/// Whether a Host is one (RFC 9110 §7.2: host and port), or empty. What else stands there may be read
+/// as something else by whoever gets it next.
+fn is_host(text: &str) -> bool {
+    text.bytes()
+        .all(|letter| letter.is_ascii_alphanumeric() || b"-._~%!$&'()*+;=:[]".contains(&letter))
 }
 
 type Decided = (Candidate, Arc<Upstream>);
@@ -197,7 +205,11 @@ fn respond(
     }
     let (mut parts, incoming) = response.into_parts();
     parts.version = Version::HTTP_11;
+    let reason = parts.extensions.remove::<ReasonPhrase>();
     parts.extensions = http::Extensions::new();
+    if let Some(reason) = reason {
+        parts.extensions.insert(reason);
+    }
     headers::remove_hop_by_hop(&mut parts.headers);
     let body = ResponseBody::from_endpoint(FromEndpoint {
         incoming,

@@ -1,8 +1,10 @@
 //! Owns the making of one connection to an endpoint. Must not know: pools, retries.
 
+use std::future::{Future, poll_fn};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -51,7 +53,25 @@ pub enum Sender {
     /// One request at a time.
     Http1(http1::SendRequest<RequestBody>),
     /// Many.
-    Http2(http2::SendRequest<RequestBody>),
+    Http2(Http2),
+}
+
+/// The sending half of an HTTP/2 connection, which any number of requests may hold.
+#[derive(Debug, Clone)]
+pub struct Http2 {
+    sender: http2::SendRequest<RequestBody>,
+    /// How many requests at a time the endpoint takes, as it said last.
+    streams_max: Arc<AtomicUsize>,
+}
+
+impl Http2 {
+    pub(super) fn is_closed(&self) -> bool {
+        self.sender.is_closed()
+    }
+
+    pub(super) fn streams_max(&self) -> usize {
+        self.streams_max.load(Ordering::Relaxed)
+    }
 }
 
 impl Sender {
@@ -59,7 +79,7 @@ impl Sender {
     pub(super) fn is_closed(&self) -> bool {
         match self {
             Self::Http1(sender) => sender.is_closed(),
-            Self::Http2(sender) => sender.is_closed(),
+            Self::Http2(shared) => shared.is_closed(),
         }
     }
 
@@ -68,7 +88,7 @@ impl Sender {
     pub(super) async fn ready(&mut self) -> bool {
         match self {
             Self::Http1(sender) => sender.is_ready() || sender.ready().await.is_ok(),
-            Self::Http2(sender) => sender.ready().await.is_ok(),
+            Self::Http2(shared) => shared.sender.ready().await.is_ok(),
         }
     }
 
@@ -80,7 +100,7 @@ impl Sender {
     ) -> Result<Response<Incoming>, TrySendError<Request<RequestBody>>> {
         match self {
             Self::Http1(sender) => sender.try_send_request(request).await,
-            Self::Http2(sender) => sender.try_send_request(request).await,
+            Self::Http2(shared) => shared.sender.try_send_request(request).await,
         }
     }
 }
@@ -121,11 +141,22 @@ where
             .handshake(stream)
             .await
             .map_err(ConnectError::Http)?;
+        let streams_max = Arc::new(AtomicUsize::new(connection.current_max_send_streams()));
+        let said = streams_max.clone();
         tokio::spawn(async move {
+            let mut connection = std::pin::pin!(connection);
             // Whoever waits for a response gets the error too.
-            let _ = connection.await;
+            let _ = poll_fn(|context| {
+                let polled = connection.as_mut().poll(context);
+                said.store(connection.current_max_send_streams(), Ordering::Relaxed);
+                polled
+            })
+            .await;
         });
-        return Ok(Sender::Http2(sender));
+        return Ok(Sender::Http2(Http2 {
+            sender,
+            streams_max,
+        }));
     }
     let (sender, connection) = http1::Builder::new()
         .max_buf_size(RESPONSE_HEAD_BYTES)

@@ -6,12 +6,9 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use hyper::client::conn::http2;
-
 use crate::table::cluster::{Endpoint, Pool};
 use crate::upstream::Upstream;
-use crate::upstream::connect::{ConnectError, Sender, connect};
-use crate::upstream::request_body::RequestBody;
+use crate::upstream::connect::{ConnectError, Http2, Sender, connect};
 use crate::upstream::resolve::Resolver;
 
 /// Time constant of the moving average of response times (§3.2).
@@ -25,7 +22,7 @@ pub struct Peer {
     address: Address,
     /// HTTP/1.1 connections that wait for a request; the last one waited least.
     idle: Mutex<Vec<Idle>>,
-    /// HTTP/2 connections, one for each server name asked for.
+    /// HTTP/2 connections; more than one for a server name where one has no room for all requests.
     shared: Mutex<Vec<Shared>>,
     in_flight: AtomicUsize,
     pace: Mutex<Option<Pace>>,
@@ -45,10 +42,20 @@ struct Idle {
 
 #[derive(Debug)]
 struct Shared {
-    sender: http2::SendRequest<RequestBody>,
+    sender: Http2,
     server_name: Option<Box<str>>,
     left: AtomicU32,
     used: Instant,
+    /// One reference for each request on it, and this one.
+    streams: Arc<()>,
+}
+
+impl Shared {
+    /// Whether the endpoint takes another request on it now. One beyond that would wait until some
+    /// other has ended, and a stream may never end.
+    fn has_room(&self) -> bool {
+        Arc::strong_count(&self.streams) <= self.sender.streams_max()
+    }
 }
 
 #[derive(Debug)]
@@ -57,6 +64,9 @@ struct Connection {
     /// What was asked for in the TLS handshake.
     server_name: Option<Box<str>>,
     served: u32,
+    /// Its place among the requests of an HTTP/2 connection.
+    #[expect(dead_code, reason = "it counts for as long as it lives")]
+    stream: Option<Arc<()>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -182,13 +192,14 @@ impl Peer {
         all.retain(|shared| !shared.sender.is_closed() && shared.left.load(Ordering::Relaxed) > 0);
         let shared = all
             .iter_mut()
-            .find(|shared| shared.server_name.as_deref() == name)?;
+            .find(|shared| shared.server_name.as_deref() == name && shared.has_room())?;
         shared.left.fetch_sub(1, Ordering::Relaxed);
         shared.used = Instant::now();
         Some(Connection {
             sender: Sender::Http2(shared.sender.clone()),
             server_name: shared.server_name.clone(),
             served: pool.requests,
+            stream: Some(shared.streams.clone()),
         })
     }
 
@@ -205,22 +216,30 @@ impl Peer {
         let tls = upstream.tls.as_ref().zip(server_name);
         let sender = connect(address, tls, cluster.http2()).await?;
         let server_name: Option<Box<str>> = server_name.map(Box::from);
-        if let Sender::Http2(sender) = &sender {
-            let mut all = lock(&self.shared);
-            // Requests that came at the same time may each have connected; one connection is kept.
-            if !all.iter().any(|shared| shared.server_name == server_name) {
-                all.push(Shared {
-                    sender: sender.clone(),
-                    server_name: server_name.clone(),
-                    left: AtomicU32::new(cluster.pool.requests.saturating_sub(1)),
-                    used: Instant::now(),
-                });
+        let stream = match &sender {
+            Sender::Http1(_) => None,
+            Sender::Http2(sender) => {
+                let streams = Arc::new(());
+                let mut all = lock(&self.shared);
+                // Requests that came at the same time may each have connected; one connection is kept.
+                let kept = |one: &Shared| one.server_name == server_name && one.has_room();
+                if !all.iter().any(kept) {
+                    all.push(Shared {
+                        sender: sender.clone(),
+                        server_name: server_name.clone(),
+                        left: AtomicU32::new(cluster.pool.requests.saturating_sub(1)),
+                        used: Instant::now(),
+                        streams: streams.clone(),
+                    });
+                }
+                Some(streams)
             }
-        }
+        };
         Ok(Connection {
             sender,
             server_name,
             served: 0,
+            stream,
         })
     }
 
