@@ -14,9 +14,9 @@ use crate::table::route::Route;
 /// The name of a variable, read once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Variable {
-    /// `uri`: the normalized path.
+    /// `uri` and `document_uri`: the normalized path.
     Uri,
-    /// `request_uri`: the target as the client sent it.
+    /// `request_uri` and `real_request_uri`: the target as the client sent it.
     RequestUri,
     /// `host`: without port, in lower case.
     Host,
@@ -36,6 +36,10 @@ pub enum Variable {
     Scheme,
     /// `query_string` and `args`.
     QueryString,
+    /// `is_args`: a question mark if there is a query.
+    IsArgs,
+    /// `https`: `on`, or empty.
+    Https,
     /// `server_addr`.
     ServerAddr,
     /// `server_port`.
@@ -73,14 +77,16 @@ impl Variable {
         }
         let prefixed = name.strip_prefix("http_").map(header);
         Ok(match name {
-            "uri" => Self::Uri,
-            "request_uri" => Self::RequestUri,
+            "uri" | "document_uri" => Self::Uri,
+            "request_uri" | "real_request_uri" => Self::RequestUri,
             "host" => Self::Host,
-            "remote_addr" => Self::RemoteAddr,
-            "remote_port" => Self::RemotePort,
+            "remote_addr" | "realip_remote_addr" => Self::RemoteAddr,
+            "remote_port" | "realip_remote_port" => Self::RemotePort,
             "request_method" => Self::RequestMethod,
             "scheme" => Self::Scheme,
             "query_string" | "args" => Self::QueryString,
+            "is_args" => Self::IsArgs,
+            "https" => Self::Https,
             "server_addr" => Self::ServerAddr,
             "server_port" => Self::ServerPort,
             "server_protocol" => Self::ServerProtocol,
@@ -158,6 +164,20 @@ impl<'a> View<'a> {
             Variable::RequestMethod => Some(self.parts.method.as_str().into()),
             Variable::Scheme => Some(self.scheme().into()),
             Variable::QueryString => self.parts.uri.query().map(Cow::from),
+            Variable::IsArgs => Some(
+                if self
+                    .parts
+                    .uri
+                    .query()
+                    .is_some_and(|query| !query.is_empty())
+                {
+                    "?"
+                } else {
+                    ""
+                }
+                .into(),
+            ),
+            Variable::Https => Some(if self.secure { "on" } else { "" }.into()),
             Variable::ServerAddr => Some(self.local.ip().to_canonical().to_string().into()),
             Variable::ServerPort => Some(self.local.port().to_string().into()),
             Variable::ServerProtocol => Some(format!("{:?}", self.parts.version).into()),
@@ -277,6 +297,11 @@ mod tests {
             ("request_method", Some("POST")),
             ("scheme", Some("http")),
             ("args", Some("x=1&y=a+b%21&x=2&flag")),
+            ("document_uri", Some("/a b")),
+            ("real_request_uri", Some("/a%20b?x=1&y=a+b%21&x=2&flag")),
+            ("realip_remote_addr", Some("10.1.2.3")),
+            ("is_args", Some("?")),
+            ("https", Some("")),
             ("server_addr", Some("10.0.0.1")),
             ("server_port", Some("80")),
             ("route_id", None),
