@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use bellwether::name::Name;
+use bellwether::name::{Name, TypeUrl};
 use bellwether::snapshot::Position;
 use bellwether::subscriber::Update;
 use bytes::Bytes;
@@ -23,6 +23,8 @@ use crate::table::Table;
 pub struct Applier {
     live: Arc<ArcSwap<Table>>,
     held: watch::Sender<Held>,
+    /// Routes that were rejected only because their cluster is not in force, and that cluster.
+    waiting: BTreeMap<Name, Name>,
 }
 
 impl Applier {
@@ -30,7 +32,11 @@ impl Applier {
     #[must_use]
     pub fn new(live: Arc<ArcSwap<Table>>) -> Self {
         let (held, _) = watch::channel(Held::default());
-        Self { live, held }
+        Self {
+            live,
+            held,
+            waiting: BTreeMap::new(),
+        }
     }
 
     /// What is in force.
@@ -95,10 +101,28 @@ impl Applier {
             edit.remove(&update.type_url, name);
             held.remove(&update.type_url, name);
         }
+        if update.type_url == TypeUrl::ROUTE {
+            let named = update
+                .offers
+                .iter()
+                .map(|offer| &offer.name)
+                .chain(&update.removals);
+            named.for_each(|name| drop(self.waiting.remove(name)));
+        }
+        self.waiting.extend(edit.waiting().clone());
         self.live.store(edit.finish());
         self.held.send_replace(held);
         self.log(update, &rejected, started);
         rejected
+    }
+
+    /// Rejected routes whose cluster has come into force since. Each is named once.
+    pub fn worth_another_try(&mut self) -> Vec<Name> {
+        let table = self.live.load();
+        let ready = self
+            .waiting
+            .extract_if(.., |_, cluster| table.can_forward_to(cluster));
+        ready.map(|(route, _)| route).collect()
     }
 
     fn log(&self, update: &Update, rejected: &BTreeMap<Name, String>, started: Instant) {

@@ -171,10 +171,12 @@ impl Subscription {
                 }
                 Err(nack) => Some(*nack),
             };
-            if let Some(answer) = answer
-                && let Err(status) = connection.send(answer).await
-            {
-                return status;
+            let again = self.applier.worth_another_try();
+            let again = (!again.is_empty()).then(|| Subscriber::ask_for(&TypeUrl::ROUTE, &again));
+            for request in answer.into_iter().chain(again) {
+                if let Err(status) = connection.send(request).await {
+                    return status;
+                }
             }
             received = connection.receive().await;
         }

@@ -215,6 +215,13 @@ impl Table {
         self.upstreams.get(name)
     }
 
+    /// Whether a cluster and its endpoints are in force.
+    #[must_use]
+    pub fn can_forward_to(&self, cluster: &Name) -> bool {
+        let cluster = self.clusters.get(cluster);
+        cluster.is_some_and(|cluster| self.endpoints.contains_key(&cluster.endpoints))
+    }
+
     /// All upstreams, in no order.
     pub fn upstreams(&self) -> impl Iterator<Item = &Arc<Upstream>> {
         self.upstreams.values()

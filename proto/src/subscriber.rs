@@ -153,6 +153,17 @@ impl Subscriber {
         node
     }
 
+    /// Asks for resources by name although they were rejected: what they lacked is there now. An
+    /// explicit request is always answered (R67, R82).
+    #[must_use]
+    pub fn ask_for(type_url: &TypeUrl, names: &[Name]) -> DeltaDiscoveryRequest {
+        DeltaDiscoveryRequest {
+            type_url: type_url.to_string(),
+            resource_names_subscribe: names.iter().map(ToString::to_string).collect(),
+            ..DeltaDiscoveryRequest::default()
+        }
+    }
+
     /// Reads a response of the newest stream.
     ///
     /// # Errors

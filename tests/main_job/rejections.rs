@@ -64,6 +64,41 @@ async fn a_rejected_resource_is_named_and_traffic_is_untouched() {
     assert_eq!(strict.get("/a").await.body, "up");
 }
 
+/// A working route is not given up for one whose endpoints were rejected; once they are taken, the
+/// route is taken too, without a change of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_route_waits_for_the_cluster_that_was_rejected() {
+    let (old, new) = (Named::start("old").await, Named::start("new").await);
+    let server = Server::embedded(&[]).await;
+    server
+        .put("upstreams/old", json!({"nodes": {old.node(): 1}}))
+        .await;
+    server
+        .put("routes/1", json!({"uri": "/a", "upstream_id": "old"}))
+        .await;
+    let agent = Agent::start("a", &[&server.xds], &["--max-endpoints", "1"]).await;
+    agent.answers("/a", 200, "old").await;
+
+    let two = json!({"nodes": {new.node(): 1, "127.0.0.2:1": 0}});
+    server.put("upstreams/new", two).await;
+    server
+        .put("routes/1", json!({"uri": "/a", "upstream_id": "new"}))
+        .await;
+    eventually("both rejections", || async {
+        let nodes = server.call("GET", "/v1/nodes", "").await.body;
+        let both = nodes.contains("limit of 1") && nodes.contains("the route that works stays");
+        both.then_some(())
+    })
+    .await;
+    assert_eq!(agent.get("/a").await.body, "old");
+
+    server
+        .put("upstreams/new", json!({"nodes": {new.node(): 1}}))
+        .await;
+    agent.answers("/a", 200, "new").await;
+    server.nodes_in_sync(1).await;
+}
+
 /// What was rejected is not sent again on the next stream either, and still known to the new server.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rejection_outlives_a_server() {

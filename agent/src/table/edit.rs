@@ -1,6 +1,6 @@
 //! Owns how one table becomes the next. Must not know: where a resource comes from.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bellwether::name::{Name, TypeUrl};
@@ -11,7 +11,7 @@ use prost::Message;
 
 use crate::table::cluster::{Cluster, Endpoints};
 use crate::table::identity::{Certificate, Consumer, GlobalRule};
-use crate::table::route::Route;
+use crate::table::route::{Action, Route};
 use crate::table::{Reason, Table};
 use crate::upstream::Upstream;
 use crate::upstream::tls;
@@ -22,6 +22,8 @@ pub struct Edit {
     table: Table,
     /// Clusters to put together again: they, their endpoints or their certificate changed.
     stale: BTreeSet<Name>,
+    /// Routes that were refused only because their cluster is not in force, and that cluster.
+    waiting: BTreeMap<Name, Name>,
 }
 
 impl Edit {
@@ -29,7 +31,15 @@ impl Edit {
         Self {
             table,
             stale: BTreeSet::new(),
+            waiting: BTreeMap::new(),
         }
+    }
+
+    /// Routes that were refused only because their cluster is not in force, and that cluster. Once
+    /// [`Table::can_forward_to`] it, they are worth another try.
+    #[must_use]
+    pub fn waiting(&self) -> &BTreeMap<Name, Name> {
+        &self.waiting
     }
 
     /// Decodes, checks and compiles one resource.
@@ -104,7 +114,13 @@ impl Edit {
         let stats = previous.map(|old| old.stats.clone()).unwrap_or_default();
         let matching = table.matching;
         let route = Route::compile(name, body, message, stats, &table.limits, matching)?;
+        if let Some(cluster) = self.would_break(name, &route) {
+            let text = format!("{cluster} is not in force here, so the route that works stays");
+            self.waiting.insert(name.clone(), cluster);
+            return Err(Reason::new("cluster", text));
+        }
         let route = Arc::new(route);
+        let previous = self.table.routes.get(name);
         let known = previous.is_some_and(|old| old.unsupported == route.unsupported);
         if !route.unsupported.is_empty() && !known {
             tracing::warn!(
@@ -121,6 +137,24 @@ impl Edit {
         }
         table.routes.insert(name.clone(), route);
         Ok(())
+    }
+
+    /// The cluster that a route can't do without, if the route before it can do its work. A cluster is
+    /// sent before its routes, so one that is not there was refused; what works is not given up for it.
+    fn would_break(&self, name: &Name, route: &Route) -> Option<Name> {
+        let table = &self.table;
+        let works = |route: &Route| match &route.action {
+            Action::Forward(cluster) => table.can_forward_to(cluster),
+            Action::Respond(_) => true,
+        };
+        match &route.action {
+            Action::Forward(cluster) if !works(route) => table
+                .routes
+                .get(name)
+                .filter(|old| works(old))
+                .map(|_| cluster.clone()),
+            Action::Forward(_) | Action::Respond(_) => None,
+        }
     }
 
     fn remove_route(&mut self, name: &Name) {
