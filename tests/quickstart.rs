@@ -8,13 +8,14 @@ use std::sync::OnceLock;
 
 use serde_json::Value;
 
+use crate::harness::process::cargo;
 use crate::harness::programs::eventually;
 
 /// The example's path, which the first caller builds.
 fn quickstart() -> &'static Path {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT.get_or_init(|| {
-        let built = Command::new(env!("CARGO"))
+        let built = Command::new(cargo())
             .args(["build", "--quiet", "--offline", "--message-format=json"])
             .args(["--example", "quickstart"])
             .current_dir(env!("CARGO_MANIFEST_DIR"))

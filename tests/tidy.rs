@@ -4,6 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::harness::process::cargo;
+
 /// Lines of production code in one file. Longer ones hold more than one idea.
 const MAX_LINES: usize = 600;
 
@@ -377,7 +379,7 @@ fn the_contract_does_no_io() {
 }
 
 fn tree(package: &str, inverted: &str) -> String {
-    let out = Command::new(env!("CARGO"))
+    let out = Command::new(cargo())
         .args([
             "tree",
             "--offline",

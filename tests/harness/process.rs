@@ -11,6 +11,12 @@ use std::process::{Child, Command, Stdio};
 const GUARD: &str =
     r#"log=$1; shift; "$@" >>"$log" 2>&1 & echo $!; read -r _; kill -9 $! 2>/dev/null; wait"#;
 
+/// The cargo that runs the tests. What the tests were built with may be another one, whose builds are not
+/// these.
+pub fn cargo() -> std::ffi::OsString {
+    std::env::var_os("CARGO").unwrap_or_else(|| env!("CARGO").into())
+}
+
 /// A running program.
 #[derive(Debug)]
 pub struct Process {

@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
 use super::ask::{Asker, Reply};
-use super::process::Process;
+use super::process::{Process, cargo};
 
 /// Far more than anything here needs on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -47,7 +47,7 @@ pub fn program(name: &str) -> PathBuf {
 
 /// Cargo builds binaries of other packages only when told to. What is built already costs nothing.
 fn build() -> BTreeMap<String, PathBuf> {
-    let built = Command::new(env!("CARGO"))
+    let built = Command::new(cargo())
         .args([
             "build",
             "--quiet",

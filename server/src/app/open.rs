@@ -23,7 +23,7 @@ pub async fn open_store(args: &StoreArgs) -> anyhow::Result<Arc<dyn Store>> {
             let password = args
                 .etcd_password_file
                 .as_deref()
-                .map(read_password)
+                .map(password_in)
                 .transpose()?;
             Arc::new(EtcdStore::new(EtcdConfig {
                 endpoints: endpoints.clone(),
@@ -38,8 +38,11 @@ pub async fn open_store(args: &StoreArgs) -> anyhow::Result<Arc<dyn Store>> {
     })
 }
 
-fn read_password(file: &Path) -> anyhow::Result<Password> {
-    let text = std::fs::read_to_string(file)
-        .with_context(|| format!("can't read --etcd-password-file {}", file.display()))?;
-    Ok(Password::new(text.trim_end_matches(['\r', '\n'])))
+/// It is read here once, so that one that is not there is found at the start.
+fn password_in(file: &Path) -> anyhow::Result<Password> {
+    let password = Password::in_file(file);
+    password
+        .read()
+        .with_context(|| format!("--etcd-password-file {}", file.display()))?;
+    Ok(password)
 }

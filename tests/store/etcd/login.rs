@@ -149,3 +149,32 @@ async fn a_user_who_may_not_is_told_so() {
         assert!(error.to_string().contains("permission denied"), "{error}");
     }
 }
+
+/// The file is read for every login, so a password that was corrected needs no restart.
+#[tokio::test]
+async fn a_corrected_password_file_is_found() {
+    let mut etcd = Etcd::start(EtcdOptions::default()).await;
+    etcd.enable_auth(PASSWORD).await;
+    let file = etcd.folder().join("password");
+    let store = store(EtcdConfig {
+        password: Some(Password::in_file(&file)),
+        ..logged_in(&etcd, "")
+    });
+    let gone = store.read("/p/").await.unwrap_err().to_string();
+    assert!(gone.contains("can't read the password file"), "{gone}");
+    std::fs::write(&file, "wrong\n").unwrap();
+    eventually_refused(&store).await;
+    std::fs::write(&file, format!("{PASSWORD}\n")).unwrap();
+    crate::harness::programs::eventually("the new password to be used", || async {
+        store.read("/p/").await.ok().map(drop)
+    })
+    .await;
+}
+
+async fn eventually_refused(store: &Arc<dyn Store>) {
+    crate::harness::programs::eventually("the wrong password to be refused", || async {
+        let error = store.read("/p/").await.unwrap_err().to_string();
+        error.contains("authentication failed").then_some(())
+    })
+    .await;
+}

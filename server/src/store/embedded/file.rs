@@ -163,6 +163,12 @@ fn patiently<T>(mut open: impl FnMut() -> Result<T, StoreError>) -> Result<T, St
 }
 
 fn lock(folder: &Path) -> Result<fs::File, StoreError> {
+    if folder.is_file() {
+        return Err(StoreError::Corrupt {
+            path: folder.display().to_string(),
+            reason: "it is a file, and the store needs a folder".to_owned(),
+        });
+    }
     fs::create_dir_all(folder).map_err(|error| unusable(folder, &error))?;
     let path = folder.join(LOCK);
     let lock = fs::File::options()

@@ -29,18 +29,42 @@ pub struct EtcdConfig {
 
 /// A password that no log can show.
 #[derive(Clone)]
-pub struct Password(String);
+pub struct Password(Secret);
+
+#[derive(Clone)]
+enum Secret {
+    Text(String),
+    File(PathBuf),
+}
 
 impl Password {
     /// Wraps it.
     #[must_use]
     pub fn new(password: impl Into<String>) -> Self {
-        Self(password.into())
+        Self(Secret::Text(password.into()))
+    }
+
+    /// What a file holds, without the end of its line. It is read again for every login, so a rotated
+    /// one is found.
+    #[must_use]
+    pub fn in_file(path: impl Into<PathBuf>) -> Self {
+        Self(Secret::File(path.into()))
     }
 
     /// Unwraps it, for the one call that needs it.
-    pub(super) fn expose(&self) -> &str {
-        &self.0
+    ///
+    /// # Errors
+    /// [`StoreError::Unauthenticated`]: its file can't be read.
+    pub fn read(&self) -> Result<String, StoreError> {
+        match &self.0 {
+            Secret::Text(text) => Ok(text.clone()),
+            Secret::File(path) => match std::fs::read_to_string(path) {
+                Ok(text) => Ok(text.trim_end_matches(['\r', '\n']).to_owned()),
+                Err(error) => Err(StoreError::Unauthenticated {
+                    reason: format!("can't read the password file {}: {error}", path.display()),
+                }),
+            },
+        }
     }
 }
 

@@ -18,7 +18,7 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 use tonic::Code;
 
-use super::config::EtcdConfig;
+use super::config::{EtcdConfig, Password};
 use super::failure::Failure;
 use super::version::Version;
 use crate::store::StoreError;
@@ -204,10 +204,20 @@ impl Connection {
     async fn dial_one(&self, at: usize) -> Result<Member, Failure> {
         let options = self.options().await?;
         let endpoint = [self.endpoint(at)];
-        let user = self.config.user.clone().zip(self.config.password.as_ref());
+        let password = self
+            .config
+            .password
+            .as_ref()
+            .map(Password::read)
+            .transpose();
+        let user = self
+            .config
+            .user
+            .clone()
+            .zip(password.map_err(Failure::Final)?);
         let has_user = user.is_some();
         let login = match user {
-            Some((user, password)) => options.clone().with_user(user, password.expose()),
+            Some((user, password)) => options.clone().with_user(user, password),
             None => options.clone(),
         };
         let client = match Client::connect(endpoint, Some(login)).await {
