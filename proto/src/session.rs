@@ -7,6 +7,7 @@
 //! only when nothing that was sent refers to it any more.
 
 mod lane;
+mod nonce;
 mod offer;
 #[cfg(test)]
 mod tests;
@@ -24,6 +25,7 @@ use crate::wire::core::Node;
 use crate::wire::discovery::DeltaDiscoveryRequest;
 
 use lane::Lane;
+use nonce::Nonce;
 
 /// How long a response may stay unanswered before what waits for it goes on without (R87). Longer than
 /// any client takes to apply; Envoy and gRPC give up waiting for a resource after the same 15 s.
@@ -137,7 +139,8 @@ pub struct Session {
     seen: Option<Position>,
     greeted: bool,
     opening: Opening,
-    nonces: u64,
+    /// The last one used.
+    nonce: Nonce,
 }
 
 impl Session {
@@ -180,14 +183,14 @@ impl Session {
             return None;
         }
         self.lanes.iter_mut().for_each(|lane| lane.on_time(now));
-        let nonce = format!("{:x}", self.nonces + 1);
+        let nonce = self.nonce.next();
         let payload = self
-            .poll_upserts(now, &snapshot, &nonce)
-            .or_else(|| self.poll_removals(now, &snapshot, &nonce))?;
-        self.nonces += 1;
+            .poll_upserts(now, &snapshot, nonce)
+            .or_else(|| self.poll_removals(now, &snapshot, nonce))?;
+        self.nonce = nonce;
         Some(Outgoing {
             payload,
-            nonce: encode_nonce(&nonce),
+            nonce: encode_nonce(&nonce.to_string()),
         })
     }
 
@@ -260,7 +263,7 @@ impl Session {
 
     /// In make-before-break order; a lane waits until everything before it is on the wire (R85), not
     /// until it is acknowledged (R86).
-    fn poll_upserts(&mut self, now: Instant, snapshot: &Snapshot, nonce: &str) -> Option<Bytes> {
+    fn poll_upserts(&mut self, now: Instant, snapshot: &Snapshot, nonce: Nonce) -> Option<Bytes> {
         for lane in &mut self.lanes {
             if let Some(payload) = lane.poll_upserts(now, snapshot, nonce) {
                 return Some(payload);
@@ -274,7 +277,7 @@ impl Session {
 
     /// Against that order: what refers goes before what is referred to. A node that rejected something
     /// may still use what its last good version refers to, so nothing is taken from it.
-    fn poll_removals(&mut self, now: Instant, snapshot: &Snapshot, nonce: &str) -> Option<Bytes> {
+    fn poll_removals(&mut self, now: Instant, snapshot: &Snapshot, nonce: Nonce) -> Option<Bytes> {
         if self.is_opening(now) {
             return None;
         }

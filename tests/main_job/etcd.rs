@@ -190,3 +190,37 @@ async fn a_bad_key_is_reported_and_disturbs_nothing() {
     agent.answers("/a", 200, "two").await;
     assert_eq!(server.status().await["problems"], serde_json::json!([]));
 }
+
+/// No space left under etcd's quota: writes are refused as the store's fault, not the caller's, and what
+/// is served stays.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_etcd_that_is_full_takes_no_writes_and_nothing_away() {
+    let up = Named::start("up").await;
+    let etcd = Etcd::start(EtcdOptions::args(["--quota-backend-bytes=1000000"])).await;
+    let server = Server::over(&format!("etcd:{}", etcd.endpoint()), &[]).await;
+    server.put("routes/1", route("/a", &up.node())).await;
+    let agent = Agent::start("a", &[&server.xds], &[]).await;
+    agent.answers("/a", 200, "up").await;
+
+    let nodes: std::collections::BTreeMap<String, u32> = (1..1_000)
+        .map(|port| (format!("127.0.0.1:{port}"), 1))
+        .collect();
+    let large = serde_json::json!({"nodes": nodes}).to_string();
+    let mut refused = None;
+    for n in 0..200 {
+        let reply = server
+            .call("PUT", &format!("/apisix/admin/upstreams/{n}"), &large)
+            .await;
+        if reply.status >= 300 {
+            refused = Some(reply);
+            break;
+        }
+    }
+    let refused = refused.expect("the quota is used up before that");
+    assert_eq!(refused.status, 503, "{refused:?}");
+    assert!(refused.body.contains("space exceeded"), "{refused:?}");
+    assert_eq!(agent.get("/a").await.body, "up");
+    // What frees space is still taken.
+    etcd.etcdctl(&["del", "/apisix/routes/1"]).await;
+    agent.answers("/a", 404, "404 Route Not Found").await;
+}

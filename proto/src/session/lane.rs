@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use super::nonce::Nonce;
 use super::offer::Holder;
 use super::{ACK_PATIENCE, Event, TypeStatus};
 use crate::name::{Name, SetVersion, TypeUrl, Version};
@@ -40,7 +41,7 @@ struct Sending {
     target: Arc<Published>,
     step: Arc<Step>,
     at: usize,
-    nonce: String,
+    nonce: Nonce,
     since: Instant,
     /// Answered, or waited for long enough.
     over: bool,
@@ -175,7 +176,7 @@ impl Lane {
         if self
             .sending
             .as_ref()
-            .is_some_and(|sending| sending.nonce == nonce)
+            .is_some_and(|sending| sending.nonce.is(nonce))
         {
             let mut sending = self.sending.take()?;
             let event = self.judge(&sending, error);
@@ -190,7 +191,7 @@ impl Lane {
             }
             return Some(event);
         }
-        let at = self.late.iter().position(|late| late.nonce == nonce)?;
+        let at = self.late.iter().position(|late| late.nonce.is(nonce))?;
         let late = self.late.remove(at)?;
         Some(self.judge(&late, error))
     }
@@ -248,7 +249,7 @@ impl Lane {
         &mut self,
         now: Instant,
         snapshot: &Snapshot,
-        nonce: &str,
+        nonce: Nonce,
     ) -> Option<Bytes> {
         if let Some(sending) = &mut self.sending {
             if !sending.over {
@@ -256,7 +257,7 @@ impl Lane {
             }
             if !sending.is_last() {
                 sending.at += 1;
-                nonce.clone_into(&mut sending.nonce);
+                sending.nonce = nonce;
                 sending.since = now;
                 sending.over = false;
                 return Some(sending.part().payload.clone());
@@ -299,7 +300,7 @@ impl Lane {
         &mut self,
         now: Instant,
         snapshot: &Snapshot,
-        nonce: &str,
+        nonce: Nonce,
     ) -> Option<Bytes> {
         self.give_up_waiting();
         if self.withheld.is_empty() || self.sending.is_some() || !self.is_up_to_date(snapshot) {
@@ -324,13 +325,13 @@ impl Lane {
         now: Instant,
         target: Arc<Published>,
         step: Arc<Step>,
-        nonce: &str,
+        nonce: Nonce,
     ) -> Bytes {
         let sending = Sending {
             target,
             step,
             at: 0,
-            nonce: nonce.to_owned(),
+            nonce,
             since: now,
             over: false,
         };

@@ -91,11 +91,13 @@ fn of_status(status: &tonic::Status) -> Failure {
         }
         Code::PermissionDenied => Failure::Final(StoreError::Unauthenticated { reason }),
         Code::OutOfRange => Failure::OutOfRange(reason),
+        // Its disk quota is used up, or it has too much to do: no fault of the request, and no other
+        // member would do.
+        Code::ResourceExhausted => Failure::Final(StoreError::Unavailable { reason }),
         Code::InvalidArgument
         | Code::NotFound
         | Code::AlreadyExists
         | Code::FailedPrecondition
-        | Code::ResourceExhausted
         | Code::Unimplemented => Failure::Final(StoreError::Refused { reason }),
         Code::Ok
         | Code::Cancelled
@@ -149,6 +151,7 @@ mod tests {
             Failure::OutOfRange(_) => "range",
             Failure::Final(StoreError::Unauthenticated { .. }) => "denied",
             Failure::Final(StoreError::Refused { .. }) => "refused",
+            Failure::Final(StoreError::Unavailable { .. }) => "full",
             Failure::Final(_) => "other",
         };
         for (code, text, wanted) in [
@@ -188,6 +191,11 @@ mod tests {
                 Code::NotFound,
                 "etcdserver: requested lease not found",
                 "refused",
+            ),
+            (
+                Code::ResourceExhausted,
+                "etcdserver: mvcc: database space exceeded",
+                "full",
             ),
             (Code::Unavailable, "etcdserver: no leader", "gone"),
             (Code::Cancelled, "Timeout expired", "gone"),
