@@ -262,7 +262,7 @@ impl Lane {
                 sending.over = false;
                 return Some(sending.part().payload.clone());
             }
-            if self.is_sent(snapshot) {
+            if self.is_sent(snapshot) && !self.owes_an_answer() {
                 return None;
             }
             self.give_up_waiting();
@@ -398,7 +398,12 @@ impl Lane {
 
     fn is_up_to_date(&self, snapshot: &Snapshot) -> bool {
         let held = self.held.as_ref().map(|held| held.version());
-        held == Some(self.version(snapshot)) && self.due.is_empty() && !self.greet
+        held == Some(self.version(snapshot)) && !self.owes_an_answer()
+    }
+
+    /// Something was asked for, and must be answered even if nothing has changed.
+    fn owes_an_answer(&self) -> bool {
+        self.greet || !self.due.is_empty()
     }
 
     fn version(&self, snapshot: &Snapshot) -> SetVersion {

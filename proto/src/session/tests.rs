@@ -685,6 +685,19 @@ fn r87_waiting_for_an_answer_ends_by_the_clock() {
     assert!(d.session.next_deadline().is_some());
 }
 
+/// R87 for a program that never answers: what it asks for next is not held back for ever.
+#[test]
+fn a_name_is_answered_although_the_response_before_never_was() {
+    let mut d = Dialogue::new();
+    d.publish(&[(ROUTE, "a", "1"), (ROUTE, "b", "1")]);
+    d.say(subscribe(ROUTE, &["a"]));
+    d.hear_one();
+    d.say(subscribe(ROUTE, &["b"]));
+    d.silence();
+    d.now = d.session.next_deadline().unwrap();
+    assert_eq!(sent(&d.hear_one()), ["b"]);
+}
+
 #[test]
 fn a_deadline_that_is_over_does_not_come_back() {
     let mut d = following(&[(ROUTE, "a", "1")]);
