@@ -28,20 +28,21 @@ impl Changes {
         self.upserts.is_empty() && self.removals.is_empty()
     }
 
-    /// These changes and then `later` ones, as one: of an id that both name, only the later is left.
+    /// Several changes, one after the other, as one: of an id that is named again, only the last is left.
     #[must_use]
-    pub fn then(self, later: Self) -> Self {
-        if self.is_empty() {
-            return later;
+    pub fn merged(all: Vec<Self>) -> Self {
+        let mut all: Vec<_> = all
+            .into_iter()
+            .filter(|changes| !changes.is_empty())
+            .collect();
+        if all.len() < 2 {
+            return all.pop().unwrap_or_default();
         }
         let mut last: BTreeMap<ResourceId, Option<Resource>> = BTreeMap::new();
-        for changes in [self, later] {
-            for id in changes.removals {
-                last.insert(id, None);
-            }
-            for resource in changes.upserts {
-                last.insert(resource.id().clone(), Some(resource));
-            }
+        for changes in all {
+            last.extend(changes.removals.into_iter().map(|id| (id, None)));
+            let upserts = changes.upserts.into_iter();
+            last.extend(upserts.map(|resource| (resource.id().clone(), Some(resource))));
         }
         let mut merged = Self::default();
         for (id, resource) in last {
@@ -412,7 +413,7 @@ mod tests {
             .unwrap()
             .next("3", later.clone())
             .unwrap();
-        let at_once = base.next("3", first.then(later)).unwrap();
+        let at_once = base.next("3", Changes::merged(vec![first, later])).unwrap();
         let version = |s: &Snapshot| s.published(&TypeUrl::CLUSTER).unwrap().set().version();
         assert_eq!(version(&at_once), version(&stepwise));
     }

@@ -6,6 +6,7 @@ pub mod admin;
 pub mod app;
 pub mod catalog;
 pub mod cli;
+pub mod clock;
 pub mod fleet;
 mod json;
 pub mod keys;

@@ -2,13 +2,14 @@
 //! Must not know: how the protocol works; the streams report, `/v1/nodes` reads.
 
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use bellwether::name::Name;
 use bellwether::rejection::Rejected;
 use bellwether::session::{HoldBack, Mark, TypeStatus};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::clock::unix_ms;
 
 /// A connected node. `/v1/nodes` answers a list of these.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -234,13 +235,4 @@ fn type_view(status: TypeStatus) -> TypeView {
         acked: status.acked.map(version),
         rejected: status.rejected.into_iter().map(rejection).collect(),
     }
-}
-
-/// Milliseconds since 1970; 0 if the clock stands before that.
-#[must_use]
-pub fn unix_ms() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

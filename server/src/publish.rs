@@ -154,12 +154,9 @@ impl Publisher {
         let Some(newest) = batches.last().map(|batch| batch.revision) else {
             return;
         };
-        let mut changes = Changes::default();
-        let mut keys = 0;
-        for batch in batches {
-            keys += batch.changes.len();
-            changes = changes.then(self.catalog.apply(batch));
-        }
+        let keys: usize = batches.iter().map(|batch| batch.changes.len()).sum();
+        let each = batches.iter().map(|batch| self.catalog.apply(batch));
+        let changes = Changes::merged(each.collect());
         let position = self.position(newest.0);
         let resources = changes.upserts.len() + changes.removals.len();
         match self.snapshot.next(position.to_string(), changes) {

@@ -6,7 +6,7 @@ use crate::harness::ask::Named;
 use crate::harness::etcd::{Etcd, EtcdOptions};
 use crate::harness::programs::{Agent, Server, eventually};
 
-use super::route;
+use super::{put_route, route};
 
 /// Keys as `etcdctl` writes them, in force at the agent; a change arrives, a delete is a 404.
 #[tokio::test(flavor = "multi_thread")]
@@ -30,12 +30,7 @@ async fn keys_written_by_etcdctl_route_requests() {
         } else {
             (one.node(), "one")
         };
-        etcd.etcdctl(&[
-            "put",
-            "/apisix/routes/1",
-            &route("/hello", &node).to_string(),
-        ])
-        .await;
+        put_route(&etcd, "1", "/hello", &node).await;
         let written = Instant::now();
         agent.answers("/hello", 200, name).await;
         times.push(written.elapsed());
@@ -101,18 +96,8 @@ async fn watchers(etcd: &Etcd) -> u64 {
 async fn an_etcd_that_is_killed_and_comes_back_loses_nobody_anything() {
     let (one, two) = (Named::start("one").await, Named::start("two").await);
     let mut etcd = Etcd::start(EtcdOptions::default()).await;
-    etcd.etcdctl(&[
-        "put",
-        "/apisix/routes/1",
-        &route("/a", &one.node()).to_string(),
-    ])
-    .await;
-    etcd.etcdctl(&[
-        "put",
-        "/apisix/routes/2",
-        &route("/b", &one.node()).to_string(),
-    ])
-    .await;
+    put_route(&etcd, "1", "/a", &one.node()).await;
+    put_route(&etcd, "2", "/b", &one.node()).await;
     let server = Server::over(&format!("etcd:{}", etcd.endpoint()), &[]).await;
     let agent = Agent::start("a", &[&server.xds], &[]).await;
     agent.answers("/a", 200, "one").await;
@@ -128,12 +113,7 @@ async fn an_etcd_that_is_killed_and_comes_back_loses_nobody_anything() {
     late.answers("/a", 200, "one").await;
 
     etcd.restart().await;
-    etcd.etcdctl(&[
-        "put",
-        "/apisix/routes/1",
-        &route("/a", &two.node()).to_string(),
-    ])
-    .await;
+    put_route(&etcd, "1", "/a", &two.node()).await;
     agent.answers("/a", 200, "two").await;
     late.answers("/a", 200, "two").await;
     assert_eq!(agent.get("/b").await.body, "one");
@@ -145,12 +125,7 @@ async fn an_etcd_that_is_killed_and_comes_back_loses_nobody_anything() {
 async fn a_bad_key_is_reported_and_disturbs_nothing() {
     let (one, two) = (Named::start("one").await, Named::start("two").await);
     let etcd = Etcd::start(EtcdOptions::default()).await;
-    etcd.etcdctl(&[
-        "put",
-        "/apisix/routes/1",
-        &route("/a", &one.node()).to_string(),
-    ])
-    .await;
+    put_route(&etcd, "1", "/a", &one.node()).await;
     let server = Server::over(&format!("etcd:{}", etcd.endpoint()), &[]).await;
     let agent = Agent::start("a", &[&server.xds], &[]).await;
     agent.answers("/a", 200, "one").await;
@@ -161,12 +136,7 @@ async fn a_bad_key_is_reported_and_disturbs_nothing() {
         r#"{"uri":"/a","upstream":{"nodes":{"127.0.0.1:99999":1}}}"#,
     ])
     .await;
-    etcd.etcdctl(&[
-        "put",
-        "/apisix/routes/2",
-        &route("/b", &two.node()).to_string(),
-    ])
-    .await;
+    put_route(&etcd, "2", "/b", &two.node()).await;
     agent.answers("/b", 200, "two").await;
     assert_eq!(agent.get("/a").await.body, "one");
     let status = server.status().await;
@@ -181,12 +151,7 @@ async fn a_bad_key_is_reported_and_disturbs_nothing() {
         "{problem}"
     );
 
-    etcd.etcdctl(&[
-        "put",
-        "/apisix/routes/1",
-        &route("/a", &two.node()).to_string(),
-    ])
-    .await;
+    put_route(&etcd, "1", "/a", &two.node()).await;
     agent.answers("/a", 200, "two").await;
     assert_eq!(server.status().await["problems"], serde_json::json!([]));
 }

@@ -6,7 +6,7 @@ use crate::harness::ask::Named;
 use crate::harness::programs::{Agent, Server, eventually};
 use crate::harness::stream::Stream;
 
-use super::route;
+use super::{put_route, route};
 
 /// The server goes: traffic flows. The agent goes and comes back without a server: traffic flows from
 /// disk. The server comes back: changes arrive.
@@ -79,12 +79,7 @@ async fn an_agent_fails_over_to_another_server() {
     use crate::harness::etcd::{Etcd, EtcdOptions};
     let (one, two) = (Named::start("one").await, Named::start("two").await);
     let etcd = Etcd::start(EtcdOptions::default()).await;
-    etcd.etcdctl(&[
-        "put",
-        "/apisix/routes/1",
-        &route("/a", &one.node()).to_string(),
-    ])
-    .await;
+    put_route(&etcd, "1", "/a", &one.node()).await;
     let store = format!("etcd:{}", etcd.endpoint());
     let mut first = Server::over(&store, &[]).await;
     let mut second = Server::over(&store, &[]).await;
@@ -107,12 +102,7 @@ async fn an_agent_fails_over_to_another_server() {
             .await,
         0
     );
-    etcd.etcdctl(&[
-        "put",
-        "/apisix/routes/1",
-        &route("/a", &two.node()).to_string(),
-    ])
-    .await;
+    put_route(&etcd, "1", "/a", &two.node()).await;
     agent.answers("/a", 200, "two").await;
 }
 

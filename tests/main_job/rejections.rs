@@ -109,26 +109,10 @@ async fn a_rejection_outlives_a_server() {
     agent.answers("/a", 200, "up").await;
     let two = json!({"uri": "/a", "upstream": {"nodes": {up.node(): 1, "127.0.0.2:1": 1}}});
     server.put("routes/1", two).await;
-    eventually("the rejection", || async {
-        server
-            .call("GET", "/v1/nodes", "")
-            .await
-            .body
-            .contains("limit of 1")
-            .then_some(())
-    })
-    .await;
+    rejected_by_limit_of_1(&server, "the rejection").await;
     server.kill();
     server.restart().await;
-    eventually("the new server to know the rejection", || async {
-        server
-            .call("GET", "/v1/nodes", "")
-            .await
-            .body
-            .contains("limit of 1")
-            .then_some(())
-    })
-    .await;
+    rejected_by_limit_of_1(&server, "the new server to know the rejection").await;
     assert_eq!(
         server.metric("bellwether_xds_nacks_total").await,
         0,
@@ -161,4 +145,13 @@ async fn a_route_with_a_plugin_nobody_runs_fails_closed_and_is_reported() {
             .contains("openid-connect"),
         "{warnings}"
     );
+}
+
+/// Waits until the list of nodes has a rejection by an agent that takes one endpoint.
+async fn rejected_by_limit_of_1(server: &Server, what: &str) {
+    eventually(what, || async {
+        let nodes = server.call("GET", "/v1/nodes", "").await.body;
+        nodes.contains("limit of 1").then_some(())
+    })
+    .await;
 }

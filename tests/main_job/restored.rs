@@ -5,7 +5,7 @@ use crate::harness::ask::Named;
 use crate::harness::etcd::{Etcd, EtcdOptions};
 use crate::harness::programs::{Agent, Server, eventually};
 
-use super::route;
+use super::{put_route, route};
 
 /// The server runs while its etcd is wiped: it freezes, says so, serves on, and takes the new store
 /// when it is told to.
@@ -33,12 +33,7 @@ async fn a_wiped_etcd_freezes_a_running_server_until_an_operator_decides() {
     assert_eq!(server.metric("bellwether_fleet_store_frozen").await, 1);
     assert!(server.log().contains("ERROR"), "{}", server.log());
 
-    etcd.etcdctl(&[
-        "put",
-        "/apisix/routes/new",
-        &route("/new", &two.node()).to_string(),
-    ])
-    .await;
+    put_route(&etcd, "new", "/new", &two.node()).await;
     let accepted = server
         .call("POST", "/v1/fleets/default/accept-store", "")
         .await;
@@ -53,12 +48,7 @@ async fn a_wiped_etcd_freezes_a_running_server_until_an_operator_decides() {
 async fn an_etcd_wiped_behind_the_servers_back_takes_nothing_from_the_nodes() {
     let one = Named::start("one").await;
     let mut etcd = Etcd::start(EtcdOptions::default()).await;
-    etcd.etcdctl(&[
-        "put",
-        "/apisix/routes/1",
-        &route("/a", &one.node()).to_string(),
-    ])
-    .await;
+    put_route(&etcd, "1", "/a", &one.node()).await;
     let mut server = Server::over(&format!("etcd:{}", etcd.endpoint()), &[]).await;
     let agent = Agent::start("a", &[&server.xds], &[]).await;
     agent.answers("/a", 200, "one").await;
@@ -89,12 +79,7 @@ async fn an_etcd_wiped_behind_the_servers_back_takes_nothing_from_the_nodes() {
 async fn a_server_that_lags_takes_no_node_back_in_time() {
     let (one, two) = (Named::start("one").await, Named::start("two").await);
     let etcd = Etcd::start(EtcdOptions::default()).await;
-    etcd.etcdctl(&[
-        "put",
-        "/apisix/routes/1",
-        &route("/a", &one.node()).to_string(),
-    ])
-    .await;
+    put_route(&etcd, "1", "/a", &one.node()).await;
     let gate = crate::harness::gate::Gate::before(etcd.address()).await;
     let lagging = Server::over(&format!("etcd:http://{}", gate.address()), &[]).await;
     let mut current = Server::over(&format!("etcd:{}", etcd.endpoint()), &[]).await;
@@ -104,12 +89,7 @@ async fn a_server_that_lags_takes_no_node_back_in_time() {
     })
     .await;
     gate.shut();
-    etcd.etcdctl(&[
-        "put",
-        "/apisix/routes/1",
-        &route("/a", &two.node()).to_string(),
-    ])
-    .await;
+    put_route(&etcd, "1", "/a", &two.node()).await;
     let mut agent = Agent::start("a", &[&current.xds], &[]).await;
     agent.answers("/a", 200, "two").await;
     current.nodes_in_sync(1).await;

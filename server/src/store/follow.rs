@@ -8,7 +8,7 @@ mod backoff;
 mod machine;
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep};
@@ -17,6 +17,7 @@ use self::backoff::Backoff;
 use self::machine::{Contradiction, Machine, Step};
 use super::status::{StoreState, StoreStatus};
 use super::{Batch, Revision, Store, StoreError};
+use crate::clock::unix_ms;
 
 /// How to follow.
 #[derive(Clone, Copy, Debug)]
@@ -49,13 +50,6 @@ pub struct Follower {
     pub operator: Operator,
 }
 
-impl Follower {
-    /// See [`Operator::accept`].
-    pub fn accept(&self) {
-        self.operator.accept();
-    }
-}
-
 /// The say that an operator has.
 #[derive(Clone, Debug, Default)]
 pub struct Operator {
@@ -80,7 +74,7 @@ impl Operator {
 pub fn follow(store: Arc<dyn Store>, range: String, options: FollowOptions) -> Follower {
     let (batches, receiver) = mpsc::channel(options.queue.max(1));
     let status = StoreStatus {
-        since_ms: now_ms(),
+        since_ms: unix_ms(),
         ..StoreStatus::default()
     };
     let (health, following) = watch::channel(status);
@@ -281,7 +275,7 @@ impl Driver {
             let moved = status.state != state;
             let changed = moved || status.reason != reason || status.id != id;
             if moved {
-                status.since_ms = now_ms();
+                status.since_ms = unix_ms();
             }
             status.state = state;
             status.reason = reason;
@@ -289,11 +283,4 @@ impl Driver {
             changed
         });
     }
-}
-
-fn now_ms() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

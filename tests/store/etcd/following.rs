@@ -164,7 +164,7 @@ async fn another_cluster_freezes_until_an_operator_takes_it() {
     );
     assert!(mirror.was_told_nothing());
     assert_eq!(mirror.content, before);
-    mirror.follower.accept();
+    mirror.follower.operator.accept();
     assert_eq!(
         mirror.until("/p/x", "7").await,
         ["-/p/a", "-/p/b", "-/p/stays", "+/p/x=7"]
