@@ -52,6 +52,7 @@ fn sources() -> Vec<Source> {
     let mut found = Vec::new();
     for folder in [
         "proto/src",
+        "envoy/src",
         "server/src",
         "agent/src",
         "tests",
