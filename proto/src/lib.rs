@@ -16,4 +16,5 @@ pub mod snapshot;
 pub mod step;
 pub mod subscriber;
 pub mod subscription;
+pub mod type_url;
 pub mod wire;

@@ -313,8 +313,13 @@ fn to_status(refusal: &Refusal) -> Status {
 
 fn user_agent(node: &Node) -> String {
     let version = match &node.user_agent_version_type {
-        Some(UserAgentVersionType::UserAgentVersion(version)) => version.as_str(),
-        None => "",
+        Some(UserAgentVersionType::UserAgentVersion(version)) => version.clone(),
+        Some(UserAgentVersionType::UserAgentBuildVersion(build)) => {
+            let version = build.version.unwrap_or_default();
+            let (major, minor) = (version.major_number, version.minor_number);
+            format!("{major}.{minor}.{}", version.patch)
+        }
+        None => String::new(),
     };
     clean(format!("{} {version}", node.user_agent_name).trim_end())
 }
