@@ -1,5 +1,7 @@
 //! Owns the table of dialogues with a session, one for each rule of the protocol it implements.
 
+mod sotw;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
