@@ -10,7 +10,7 @@ use http::StatusCode;
 use prost::Message;
 
 use crate::Client;
-use crate::route::action::{self, CLOSED};
+use crate::route::action::{self, CLOSED, PLUGIN};
 use crate::route::clause::{Clause, Known, header};
 use crate::route::condition;
 use crate::route::host::{Host, Scope};
@@ -53,7 +53,11 @@ pub(crate) fn route(view: &View<'_>, name: &Name, native: &native::Route) -> Com
     let base = base(view, native);
     let action = Outcome::of(view, native, &mut compiled);
     let mut seen = BTreeSet::new();
-    for path in native.paths.iter().filter(|path| seen.insert(path.as_str())) {
+    for path in native
+        .paths
+        .iter()
+        .filter(|path| seen.insert(path.as_str()))
+    {
         let Some(pattern) = Pattern::parse(path, parameters) else {
             compiled
                 .unsupported
@@ -116,12 +120,14 @@ fn base(view: &View<'_>, native: &native::Route) -> Known {
         });
     }
     if !native.remote_addresses.is_empty() {
-        let blocks: Vec<_> = native.remote_addresses.iter().map(|text| block(text)).collect();
+        let blocks: Vec<_> = native
+            .remote_addresses
+            .iter()
+            .map(|text| block(text))
+            .collect();
         let blocks: Option<Vec<_>> = blocks.into_iter().collect();
         known = known.and(&match (blocks, view.client) {
-            (Some(blocks), Client::Envoy) => {
-                Known::clauses(vec![within_blocks(&blocks, false)])
-            }
+            (Some(blocks), Client::Envoy) => Known::clauses(vec![within_blocks(&blocks, false)]),
             (Some(_), Client::Grpc) => {
                 Known::nothing("it asks for the client's address, which a gRPC client can't tell")
             }
@@ -160,8 +166,8 @@ fn hosts(client: Client, hosts: &[String]) -> Known {
 enum Outcome {
     /// As far as it can be said.
     Said(Box<Route>),
-    /// The route is closed for all.
-    Closed,
+    /// The route is closed, and says this.
+    Closed(&'static str),
 }
 
 impl Outcome {
@@ -175,13 +181,15 @@ impl Outcome {
         if !unsupported.is_empty() {
             let reason = format!("needs {}; answered 503", unsupported.join(", "));
             compiled.unsupported.insert(reason);
-            return Self::Closed;
+            return Self::Closed(PLUGIN);
         }
         let mut route = Route::default();
         match &native.action {
             None => {
-                compiled.unsupported.insert("it has no action; answered 503".to_owned());
-                return Self::Closed;
+                compiled
+                    .unsupported
+                    .insert("it has no action; answered 503".to_owned());
+                return Self::Closed(CLOSED);
             }
             Some(NativeAction::Respond(respond)) => {
                 let status = u16::try_from(respond.status)
@@ -191,14 +199,14 @@ impl Outcome {
                 let Some(status) = status else {
                     let reason = format!("{} is no status; answered 503", respond.status);
                     compiled.unsupported.insert(reason);
-                    return Self::Closed;
+                    return Self::Closed(CLOSED);
                 };
                 action::answer(&mut route, status, None, view.client);
             }
             Some(NativeAction::Cluster(name)) => {
                 let cluster = Name::from(name.as_str());
                 let Some(message) = view.native.clusters.get(&cluster) else {
-                    return Self::Closed;
+                    return Self::Closed(CLOSED);
                 };
                 let forward = action::forward(name, native, message, view.client);
                 route.action = Some(Action::Route(forward));
@@ -223,15 +231,16 @@ impl Outcome {
             reasons,
         } = known;
         for reason in reasons {
-            compiled
-                .unsupported
-                .insert(format!("{reason}; requests that it may take are answered 503"));
+            compiled.unsupported.insert(format!(
+                "{reason}; requests that it may take are answered 503"
+            ));
         }
         let mut all_closed = false;
         let path = pattern.specifier().unwrap_or_else(|error| {
-            compiled
-                .unsupported
-                .insert(format!("its path {:?}: {error}; answered 503", pattern.text()));
+            compiled.unsupported.insert(format!(
+                "its path {:?}: {error}; answered 503",
+                pattern.text()
+            ));
             all_closed = true;
             pattern.superset()
         });
@@ -245,10 +254,10 @@ impl Outcome {
         let make = |clause: Clause, outcome: &Self| {
             let mut route = match outcome {
                 Self::Said(route) => Route::clone(route),
-                Self::Closed => {
+                Self::Closed(message) => {
                     let mut route = Route::default();
                     let status = StatusCode::SERVICE_UNAVAILABLE;
-                    action::answer(&mut route, status, Some(CLOSED), client);
+                    action::answer(&mut route, status, Some(message), client);
                     route
                 }
             };
@@ -256,8 +265,9 @@ impl Outcome {
             route.r#match = Some(clause.into_match(path.clone()));
             route.encode_to_vec()
         };
-        let outcome = if all_closed { &Self::Closed } else { self };
-        let closed = closed.into_iter().map(|clause| make(clause, &Self::Closed));
+        let unknown = Self::Closed(CLOSED);
+        let outcome = if all_closed { &unknown } else { self };
+        let closed = closed.into_iter().map(|clause| make(clause, &unknown));
         closed
             .collect::<Vec<_>>()
             .into_iter()
