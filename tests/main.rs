@@ -13,3 +13,4 @@ mod session_model;
 mod sim;
 mod store;
 mod tidy;
+mod warming_model;
