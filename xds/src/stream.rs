@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use bellwether::encoding::Transport;
 use bellwether::rejection::clean;
 use bellwether::session::{Event, HoldBack, Outgoing, Refusal, Session};
 use bellwether::snapshot::Snapshot;
@@ -134,7 +135,7 @@ impl Stream {
         let open = Open {
             discovery: self.discovery.clone(),
             snapshots,
-            session: Session::new(),
+            session: Session::new(Transport::Delta),
             registration,
             pending: None,
             held_back: None,
@@ -264,7 +265,11 @@ impl Open {
                 type_url,
                 resources,
             }) => observer.acked(node, &type_url, resources),
-            Some(Event::Nacked { type_url, rejected }) => {
+            Some(Event::Nacked {
+                type_url,
+                reason,
+                rejected,
+            }) => {
                 observer.nacked(node, &type_url, &rejected);
                 let named: Vec<_> = rejected
                     .iter()
@@ -275,6 +280,7 @@ impl Open {
                     r#type = type_url.short(),
                     count = rejected.len(),
                     resources = named.join("; "),
+                    reason,
                     "node rejected resources; it keeps what it had, and they are not sent again until they change"
                 );
             }
@@ -285,7 +291,10 @@ impl Open {
 
 fn to_status(refusal: &Refusal) -> Status {
     match refusal {
-        Refusal::NoType => Status::invalid_argument(refusal.to_string()),
+        Refusal::NoType | Refusal::OtherType { .. } => {
+            Status::invalid_argument(refusal.to_string())
+        }
+        Refusal::Locators => Status::unimplemented(refusal.to_string()),
         Refusal::TooManyTypes | Refusal::TooManyNames => {
             Status::resource_exhausted(refusal.to_string())
         }
