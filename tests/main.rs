@@ -14,3 +14,4 @@ mod sim;
 mod store;
 mod tidy;
 mod warming_model;
+mod wire_compat;
