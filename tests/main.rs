@@ -14,3 +14,4 @@ mod sim;
 mod store;
 mod tidy;
 mod wire_compat;
+mod warming_model;

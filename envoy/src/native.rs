@@ -96,9 +96,9 @@ fn follow<M: Message + Default>(
     let mut touched = BTreeSet::new();
     for difference in old.diff(new) {
         let name = match difference {
-            Difference::Removed(name) => {
-                decoded.remove(name);
-                name
+            Difference::Removed(old) => {
+                decoded.remove(old.name());
+                old.name()
             }
             Difference::Upsert(resource) => {
                 // A server encodes what it serves itself; bytes that don't decode are no resource.

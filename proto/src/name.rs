@@ -4,6 +4,7 @@
 use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
@@ -80,6 +81,23 @@ impl Version {
     #[must_use]
     pub fn of(content: &[u8]) -> Self {
         Self(first_128_bits(Sha256::digest(content).as_slice()))
+    }
+
+    /// A byte that differs from content to content.
+    pub(crate) fn last_byte(self) -> u8 {
+        let [.., last] = self.0.to_be_bytes();
+        last
+    }
+
+    /// The version of content that is to be forgotten after `ttl` (R92).
+    pub(crate) fn with_ttl(self, ttl: Duration) -> Self {
+        let Self(told) = Self::of(&ttl.as_nanos().to_be_bytes());
+        Self(self.0.wrapping_add(told))
+    }
+
+    /// The version of content that is warmed by parents of these versions (R83).
+    pub(crate) fn warmed_by(self, parents: SetVersion) -> Self {
+        Self(self.0.wrapping_add(parents.0))
     }
 
     /// Reads what [`fmt::Display`] wrote; `None` for a version that is not ours.

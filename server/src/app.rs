@@ -12,16 +12,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use bellwether_xds::nodes::Nodes;
+use bellwether_xds::{self as xds, Discovery};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::admin::{self, AdminState, Keys};
+use crate::admission::Fleets;
 use crate::cli::ServeArgs;
-use crate::nodes::Nodes;
+use crate::metrics::XdsMetrics;
 use crate::publish::publish;
 use crate::store::follow::FollowOptions;
-use crate::xds::{self, Discovery, XdsMetrics};
 
 pub use logging::init as init_logging;
 pub use open::open_store;
@@ -74,9 +76,9 @@ pub async fn bind(args: &ServeArgs, key_of_env: Option<&str>) -> anyhow::Result<
     let (going_down, goes_down) = watch::channel(false);
     let nodes = Nodes::start();
     let discovery = Discovery {
-        fleets: Arc::new(feeds),
+        admission: Arc::new(Fleets::new(feeds)),
+        observer: Arc::new(XdsMetrics::new(&mut registry)),
         nodes: nodes.clone(),
-        metrics: XdsMetrics::new(&mut registry),
         going_down: goes_down,
     };
     let (_, fleets) = watch::channel(Arc::clone(&known));

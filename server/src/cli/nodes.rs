@@ -1,5 +1,6 @@
 //! Owns `nodes` and `status`: how the server and its proxies do, in tables. Must not know: how it is found out.
 
+use bellwether_xds::nodes::{NodeView, TypeView, VersionView};
 use clap::Args;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -7,7 +8,6 @@ use serde_json::Value;
 use super::client::segment;
 use super::{CliError, Env, Exit, Io, Output, ServerArgs};
 use crate::fleet::{FleetStatus, KeyProblem, StoreState};
-use crate::nodes::{NodeView, TypeView, VersionView};
 
 #[derive(Clone, Debug, Args)]
 pub(super) struct NodesArgs {
@@ -74,7 +74,7 @@ pub(super) async fn nodes(args: &NodesArgs, env: &Env, io: &mut Io<'_>) -> Resul
             let node: NodeView = read(&what, body)?;
             io.line(format_args!(
                 "{} of fleet {}, {} at {}",
-                node.id, node.fleet, node.user_agent, node.address
+                node.id, node.group, node.user_agent, node.address
             ))?;
             let rows = node.types.iter().map(type_cells).collect();
             io.table(&["type", "names", "sent", "acked", "rejected"], rows)?;
@@ -108,7 +108,7 @@ fn node_cells(node: &NodeView) -> Vec<String> {
     }
     vec![
         node.id.clone(),
-        node.fleet.clone(),
+        node.group.clone(),
         node.user_agent.clone(),
         newest(node, |view| view.sent.as_ref()),
         newest(node, |view| view.acked.as_ref()),
@@ -128,7 +128,7 @@ fn newest(node: &NodeView, pick: fn(&TypeView) -> Option<&VersionView>) -> Strin
 }
 
 fn type_cells(view: &TypeView) -> Vec<String> {
-    let revision = |version: &Option<crate::nodes::VersionView>| {
+    let revision = |version: &Option<VersionView>| {
         version
             .as_ref()
             .map_or_else(String::new, |version| version.revision.clone())

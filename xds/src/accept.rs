@@ -13,7 +13,7 @@ use tracing::error;
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// The connections of a listener. It never ends.
-pub(super) fn connections(listener: TcpListener) -> impl Stream<Item = io::Result<TcpStream>> {
+pub(crate) fn connections(listener: TcpListener) -> impl Stream<Item = io::Result<TcpStream>> {
     stream::unfold(listener, |listener| async {
         Some((Ok(accept(&listener).await), listener))
     })
@@ -32,7 +32,7 @@ async fn accept(listener: &TcpListener) -> TcpStream {
             Err(error) => {
                 error!(
                     %error,
-                    "can't accept connections of proxies; a limit on open files (ulimit -n) may be too low"
+                    "can't accept connections of nodes; a limit on open files (ulimit -n) may be too low"
                 );
                 tokio::time::sleep(PAUSE).await;
             }

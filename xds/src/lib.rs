@@ -1,17 +1,21 @@
-//! Owns the discovery port: gRPC in, one task a stream, each with a session of its own.
-//! Must not know: the store, or how configuration becomes snapshots.
+//! Serves Bellwether's protocol engine over gRPC: gRPC in, one task a stream, each with a session of its
+//! own. What is served, and to whom, is decided by whoever embeds it: see [`Admission`].
 //!
 //! Served: `envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources` (R1). The
 //! response messages never pass through a protobuf encoder: a stream sends the bytes of a shared step
-//! and its own nonce, see [`body`].
+//! and its own nonce.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod accept;
+mod admission;
 mod body;
-mod metrics;
+mod groups;
+pub mod nodes;
+mod observer;
 mod service;
 mod stream;
 
-use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,9 +23,12 @@ use bellwether::snapshot::Snapshot;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-use crate::nodes::Nodes;
+pub use admission::{Admission, Admitted, Peer};
+pub use groups::Groups;
+pub use observer::Observer;
+pub use tonic::{Code, Status};
 
-pub use metrics::XdsMetrics;
+use nodes::Nodes;
 use service::DiscoveryService;
 
 /// HTTP/2 pings find half-open connections, which are silent stalls otherwise (R105).
@@ -33,20 +40,28 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Streams on one connection. A proxy needs one; the rest is for relays of many in one process.
 const MAX_STREAMS: u32 = 1024;
 
-/// The newest snapshot of a fleet; `None` before the first sync.
+/// The newest snapshot of a group of nodes; `None` until there is one.
 pub type SnapshotFeed = watch::Receiver<Option<Arc<Snapshot>>>;
 
 /// What every stream may use. Cheap to clone.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Discovery {
-    /// The fleets by name.
-    pub fleets: Arc<BTreeMap<String, SnapshotFeed>>,
+    /// Says what a node gets.
+    pub admission: Arc<dyn Admission>,
+    /// Is told what happens.
+    pub observer: Arc<dyn Observer>,
     /// The list of connected nodes.
     pub nodes: Nodes,
-    /// Counters.
-    pub metrics: XdsMetrics,
     /// Turns true when the server goes down.
     pub going_down: watch::Receiver<bool>,
+}
+
+impl fmt::Debug for Discovery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Discovery")
+            .field("going_down", &*self.going_down.borrow())
+            .finish_non_exhaustive()
+    }
 }
 
 /// Serves until `discovery.going_down`, then ends every stream with `UNAVAILABLE`, so that the nodes
@@ -63,10 +78,13 @@ pub async fn serve(
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .max_concurrent_streams(MAX_STREAMS)
-        .add_service(DiscoveryService::new(discovery))
-        .serve_with_incoming_shutdown(accept::connections(listener), async move {
-            // An error means that whoever would say so is gone: go down too.
-            let _ = going_down.wait_for(|down| *down).await;
-        })
+        .serve_with_incoming_shutdown(
+            DiscoveryService::new(discovery),
+            accept::connections(listener),
+            async move {
+                // An error means that whoever would say so is gone: go down too.
+                let _ = going_down.wait_for(|down| *down).await;
+            },
+        )
         .await
 }

@@ -1,0 +1,123 @@
+//! What holds of every snapshot.
+
+use super::*;
+
+fn id(type_url: TypeUrl, name: &str) -> ResourceId {
+    ResourceId::new(type_url, name)
+}
+
+fn cluster(name: &str, body: &str) -> Resource {
+    Resource::from_encoded(id(TypeUrl::CLUSTER, name), body.as_bytes(), Vec::new())
+}
+
+fn route(name: &str, to: &str) -> Resource {
+    let refers = vec![id(TypeUrl::CLUSTER, to)];
+    Resource::from_encoded(id(TypeUrl::ROUTE, name), to.as_bytes(), refers)
+}
+
+fn put(upserts: Vec<Resource>) -> Changes {
+    Changes {
+        upserts,
+        removals: Vec::new(),
+    }
+}
+
+fn remove(removals: Vec<ResourceId>) -> Changes {
+    Changes {
+        upserts: Vec::new(),
+        removals,
+    }
+}
+
+#[test]
+fn a_dangling_reference_is_refused_whole() {
+    let problems = Snapshot::default()
+        .next("1", put(vec![cluster("b", "1"), route("r", "a")]))
+        .unwrap_err();
+    assert_eq!(problems.len(), 1);
+    assert_eq!(
+        problems[0].to_string(),
+        "Route r refers to Cluster a, which does not exist"
+    );
+}
+
+#[test]
+fn what_is_referred_to_can_be_removed_only_with_what_refers() {
+    let base = Snapshot::default()
+        .next(
+            "1",
+            put(vec![cluster("a", "1"), route("r", "a"), route("s", "a")]),
+        )
+        .unwrap();
+    let a = id(TypeUrl::CLUSTER, "a");
+    let r = id(TypeUrl::ROUTE, "r");
+    let s = id(TypeUrl::ROUTE, "s");
+    let refused = base
+        .next("2", remove(vec![a.clone(), r.clone()]))
+        .unwrap_err();
+    assert_eq!(refused, [Problem::StillReferredTo { id: a.clone() }]);
+    let gone = base.next("2", remove(vec![a.clone(), r, s])).unwrap();
+    assert!(gone.published(&TypeUrl::ROUTE).unwrap().set().is_empty());
+    assert!(gone.referred.is_empty());
+    let moved = Changes {
+        upserts: vec![cluster("b", "1"), route("r", "b"), route("s", "b")],
+        removals: vec![a],
+    };
+    assert!(base.next("2", moved).is_ok());
+}
+
+#[test]
+fn an_unchanged_type_keeps_its_published_set() {
+    let base = Snapshot::default()
+        .next("1", put(vec![cluster("a", "1"), route("r", "a")]))
+        .unwrap();
+    let next = base
+        .next("2", put(vec![cluster("a", "1"), route("s", "a")]))
+        .unwrap();
+    let same = |t: &TypeUrl| Arc::ptr_eq(base.published(t).unwrap(), next.published(t).unwrap());
+    assert!(same(&TypeUrl::CLUSTER));
+    assert!(!same(&TypeUrl::ROUTE));
+    assert_eq!(&**next.published(&TypeUrl::CLUSTER).unwrap().label(), "1");
+}
+
+#[test]
+fn a_resource_changed_twice_is_refused() {
+    let refused = Snapshot::default().next("1", put(vec![cluster("a", "1"), cluster("a", "2")]));
+    assert!(matches!(refused.unwrap_err()[..], [Problem::Twice { .. }]));
+}
+
+#[test]
+fn merged_changes_do_what_they_did_one_after_the_other() {
+    let first = Changes {
+        upserts: vec![cluster("a", "1"), cluster("b", "1")],
+        removals: vec![id(TypeUrl::CLUSTER, "c")],
+    };
+    let later = Changes {
+        upserts: vec![cluster("c", "2"), cluster("b", "2")],
+        removals: vec![id(TypeUrl::CLUSTER, "a")],
+    };
+    let base = Snapshot::default()
+        .next("1", put(vec![cluster("c", "1")]))
+        .unwrap();
+    let stepwise = base
+        .next("2", first.clone())
+        .unwrap()
+        .next("3", later.clone())
+        .unwrap();
+    let at_once = base.next("3", Changes::merged(vec![first, later])).unwrap();
+    let version = |s: &Snapshot| s.published(&TypeUrl::CLUSTER).unwrap().set().version();
+    assert_eq!(version(&at_once), version(&stepwise));
+}
+
+#[test]
+fn positions_of_different_stores_are_not_compared() {
+    let at = |store, revision| Position { store, revision };
+    assert!(at(1, 5).is_behind(&at(1, 6)));
+    assert!(!at(1, 6).is_behind(&at(1, 6)));
+    assert!(!at(2, 5).is_behind(&at(1, 6)));
+    assert_eq!(
+        Position::parse(&at(0xcafe, 5).to_string()),
+        Some(at(0xcafe, 5))
+    );
+    assert_eq!(Position::parse("shop@42x"), None);
+}
