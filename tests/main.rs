@@ -13,5 +13,5 @@ mod session_model;
 mod sim;
 mod store;
 mod tidy;
-mod wire_compat;
 mod warming_model;
+mod wire_compat;

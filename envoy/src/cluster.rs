@@ -125,11 +125,8 @@ impl Work<'_> {
             locality_config_specifier: None::<LocalityConfigSpecifier>,
             ..CommonLbConfig::default()
         });
-        cluster.typed_extension_protocol_options = [(
-            HTTP_OPTIONS.to_owned(),
-            Any::pack(&self.protocol(&assignment)),
-        )]
-        .into();
+        cluster.typed_extension_protocol_options =
+            [(HTTP_OPTIONS.to_owned(), Any::pack(&self.protocol()))].into();
         // What is gone from the configuration gets no more requests, whatever probes say.
         cluster.ignore_health_on_host_removal = true;
         let mut refers = Vec::new();
@@ -165,7 +162,8 @@ impl Work<'_> {
             let what = "is balanced by turns, as not all gRPC clients know another way (A48)";
             self.made.cannot(&self.id, what);
         }
-        cluster.cluster_discovery_type = Some(ClusterDiscoveryType::Type(DiscoveryType::Eds.into()));
+        cluster.cluster_discovery_type =
+            Some(ClusterDiscoveryType::Type(DiscoveryType::Eds.into()));
         cluster.eds_cluster_config = Some(eds());
         if self.encrypts() {
             let what = "does not tell gRPC clients to encrypt; their own credentials decide";
@@ -179,8 +177,7 @@ impl Work<'_> {
         self.made
             .add(Resource::new(id.clone(), &assignment, Vec::new()));
         let cluster_id = ResourceId::new(TypeUrl::ENVOY_CLUSTER, self.name.clone());
-        self.made
-            .add(Resource::new(cluster_id, &cluster, vec![id]));
+        self.made.add(Resource::new(cluster_id, &cluster, vec![id]));
     }
 
     fn common(&self) -> Cluster {
@@ -216,7 +213,7 @@ impl Work<'_> {
     }
 
     /// Which HTTP is spoken, and for how long a connection is kept.
-    fn protocol(&self, assignment: &Assignment) -> HttpProtocolOptions {
+    fn protocol(&self) -> HttpProtocolOptions {
         let pool = self.native.keepalive_pool.unwrap_or_default();
         let or = |value: u32, default| if value == 0 { default } else { value };
         let idle = match pool.idle_timeout_ms {

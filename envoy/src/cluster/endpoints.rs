@@ -57,7 +57,10 @@ impl Work<'_> {
     }
 
     /// gRPC's clients connect to addresses only, and reject an endpoint that is a name (A27).
-    pub(super) fn grpc_assignment(&mut self, endpoints: &native::Endpoints) -> ClusterLoadAssignment {
+    pub(super) fn grpc_assignment(
+        &mut self,
+        endpoints: &native::Endpoints,
+    ) -> ClusterLoadAssignment {
         let mut members = members(endpoints, self.policy());
         let all = members.len();
         members.retain(|member| ip(member.host).is_some());
@@ -118,7 +121,11 @@ impl Work<'_> {
         // A name is probed by its name; so is what has a port of its own for probes.
         let probe = (active.is_some() && (port != 0 || named)).then(|| HealthCheckConfig {
             port_value: port,
-            hostname: if named { member.host.to_owned() } else { String::new() },
+            hostname: if named {
+                member.host.to_owned()
+            } else {
+                String::new()
+            },
             ..HealthCheckConfig::default()
         });
         Endpoint {
@@ -203,12 +210,17 @@ fn address(member: &Member<'_>) -> Address {
 
 /// The address that a host is, with or without brackets.
 pub(super) fn ip(host: &str) -> Option<IpAddr> {
-    let inner = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let inner = host
+        .strip_prefix('[')
+        .and_then(|host| host.strip_suffix(']'));
     inner.unwrap_or(host).parse().ok()
 }
 
 /// The names that endpoints have, addresses left out.
 pub(super) fn names(endpoints: &native::Endpoints) -> BTreeSet<&str> {
-    let hosts = endpoints.endpoints.iter().map(|endpoint| endpoint.host.as_str());
+    let hosts = endpoints
+        .endpoints
+        .iter()
+        .map(|endpoint| endpoint.host.as_str());
     hosts.filter(|host| ip(host).is_none()).collect()
 }

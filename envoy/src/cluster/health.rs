@@ -11,11 +11,13 @@ use super::{Work, duration};
 use crate::any::Any;
 use crate::wire::cluster::OutlierDetection;
 use crate::wire::cluster::cluster::TransportSocketMatch;
-use crate::wire::core::health_check::{HealthChecker, HttpHealthCheck, Payload, TcpHealthCheck};
-use crate::wire::core::health_check::payload;
 use crate::wire::core::header_value_option::HeaderAppendAction;
+use crate::wire::core::health_check::payload;
+use crate::wire::core::health_check::{HealthChecker, HttpHealthCheck, Payload, TcpHealthCheck};
 use crate::wire::core::transport_socket::ConfigType;
-use crate::wire::core::{HealthCheck, HeaderValue, HeaderValueOption, RequestMethod, TransportSocket};
+use crate::wire::core::{
+    HeaderValue, HeaderValueOption, HealthCheck, RequestMethod, TransportSocket,
+};
 use crate::wire::envoy::extensions::transport_sockets::raw_buffer::v3::RawBuffer;
 use crate::wire::tls::UpstreamTlsContext;
 use crate::wire::types::{CodecClientType, Int64Range};
@@ -83,7 +85,13 @@ impl Work<'_> {
                 HealthChecker::HttpHealthCheck(self.http_probe(active, thresholds)?)
             }
         };
-        let interval = |ms: u64| Some(duration(Duration::from_millis(if ms == 0 { PROBE_MS } else { ms })));
+        let interval = |ms: u64| {
+            Some(duration(Duration::from_millis(if ms == 0 {
+                PROBE_MS
+            } else {
+                ms
+            })))
+        };
         let healthy = interval(active.healthy_interval_ms);
         let unhealthy = interval(active.unhealthy_interval_ms);
         Some(HealthCheck {
@@ -102,9 +110,16 @@ impl Work<'_> {
     }
 
     fn http_probe(&mut self, active: &Active, thresholds: &Thresholds) -> Option<HttpHealthCheck> {
-        let name = if active.method.is_empty() { "GET" } else { &active.method };
+        let name = if active.method.is_empty() {
+            "GET"
+        } else {
+            &active.method
+        };
         let method = RequestMethod::from_str_name(&name.to_ascii_uppercase()).filter(|method| {
-            !matches!(method, RequestMethod::MethodUnspecified | RequestMethod::Connect)
+            !matches!(
+                method,
+                RequestMethod::MethodUnspecified | RequestMethod::Connect
+            )
         });
         let with_body = matches!(
             method,
@@ -135,7 +150,11 @@ impl Work<'_> {
             send: (!active.body.is_empty()).then(|| Payload {
                 payload: Some(payload::Payload::Text(hex(active.body.as_bytes()))),
             }),
-            request_headers_to_add: active.request_headers.iter().filter_map(|line| header(line)).collect(),
+            request_headers_to_add: active
+                .request_headers
+                .iter()
+                .filter_map(|line| header(line))
+                .collect(),
             expected_statuses: good(thresholds),
             // A bad status counts; it does not decide alone.
             retriable_statuses: vec![range(STATUSES.start, STATUSES.end)],
@@ -153,8 +172,16 @@ impl Work<'_> {
 /// Envoy has one counter for all failures of probes. The lowest that is on is taken, so that an
 /// endpoint that is gone is left out as soon as in APISIX.
 fn failures(thresholds: &Thresholds) -> u32 {
-    let counters = [thresholds.http_failures, thresholds.tcp_failures, thresholds.timeouts];
-    counters.into_iter().filter(|count| *count > 0).min().unwrap_or(NEVER)
+    let counters = [
+        thresholds.http_failures,
+        thresholds.tcp_failures,
+        thresholds.timeouts,
+    ];
+    counters
+        .into_iter()
+        .filter(|count| *count > 0)
+        .min()
+        .unwrap_or(NEVER)
 }
 
 /// A status that APISIX takes neither for good nor for bad changes nothing there. Here it counts as
@@ -186,7 +213,11 @@ fn range(start: u32, end: u32) -> Int64Range {
 fn outliers(passive: &Passive) -> OutlierDetection {
     let thresholds = passive.thresholds.clone().unwrap_or_default();
     let local = [thresholds.tcp_failures, thresholds.timeouts];
-    let local = local.into_iter().filter(|count| *count > 0).min().unwrap_or(0);
+    let local = local
+        .into_iter()
+        .filter(|count| *count > 0)
+        .min()
+        .unwrap_or(0);
     let on = |count: u32| Some(if count > 0 { 100 } else { 0 });
     let count = |count: u32| Some(count.max(1));
     OutlierDetection {

@@ -138,7 +138,9 @@ fn trusting(file: &str, name: Option<&str>) -> CertificateValidationContext {
 
 fn without_port(host: &str) -> &str {
     match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) && !name.contains(':') => name,
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) && !name.contains(':') => {
+            name
+        }
         _ => host,
     }
 }
