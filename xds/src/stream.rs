@@ -1,0 +1,315 @@
+//! Owns one stream: carries requests, snapshots and the time to its session, and responses from it to
+//! the connection. Must not know: what the rules of the protocol are.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bellwether::encoding::Transport;
+use bellwether::rejection::clean;
+use bellwether::session::{Event, HoldBack, Outgoing, Refusal, Session};
+use bellwether::snapshot::Snapshot;
+use bellwether::wire::core::{Node, node::UserAgentVersionType};
+use bellwether::wire::discovery::DeltaDiscoveryRequest;
+use tokio::sync::mpsc;
+use tokio::time::{Duration, timeout};
+use tonic::codec::Streaming;
+use tonic::{Code, Status};
+use tracing::{Instrument, debug, info, info_span, warn};
+
+use crate::admission::Peer;
+use crate::body::Outbound;
+use crate::nodes::{Identity, Registration, StreamState};
+use crate::{Discovery, SnapshotFeed};
+
+/// How long a node may take to say who it is.
+const FIRST_REQUEST_PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a node waits here for a server that is just starting, before it is sent to another (R102).
+const FIRST_SYNC_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Rejected resources named in one log line; the rest are counted.
+const LOGGED_REJECTIONS: usize = 5;
+
+/// A stream whose node has not spoken yet.
+pub(crate) struct Stream {
+    discovery: Discovery,
+    peer: Peer,
+    requests: Streaming<DeltaDiscoveryRequest>,
+    outbox: mpsc::Sender<Outbound>,
+}
+
+/// A stream whose node is known.
+struct Open {
+    discovery: Discovery,
+    snapshots: SnapshotFeed,
+    session: Session,
+    registration: Registration,
+    pending: Option<Outgoing>,
+    held_back: Option<HoldBack>,
+}
+
+/// What a stream may be woken by.
+enum Wake {
+    Request(Result<Option<Box<DeltaDiscoveryRequest>>, Status>),
+    Snapshot,
+    Room,
+    Deadline,
+    GoingDown,
+    Gone,
+}
+
+impl Stream {
+    pub(crate) fn new(
+        discovery: Discovery,
+        peer: Peer,
+        requests: Streaming<DeltaDiscoveryRequest>,
+        outbox: mpsc::Sender<Outbound>,
+    ) -> Self {
+        Self {
+            discovery,
+            peer,
+            requests,
+            outbox,
+        }
+    }
+
+    /// Until either side ends it.
+    pub(crate) async fn run(mut self) {
+        let end = match self.open().await {
+            Ok((first, mut open)) => {
+                let node = open.registration.identity().clone();
+                let span = info_span!("stream", node = %node.id, group = %node.group);
+                let observer = self.discovery.observer.clone();
+                observer.connected(&node);
+                let end = open.serve(first, &mut self).instrument(span).await;
+                observer.disconnected(&node);
+                end
+            }
+            Err(end) => Some(end),
+        };
+        let Some(status) = end else {
+            return;
+        };
+        if status.code() != Code::Ok {
+            if status.code() != Code::Unavailable {
+                self.discovery.observer.refused(&self.peer, &status);
+            }
+            let (address, code, reason) = (self.address(), status.code(), status.message());
+            if matches!(code, Code::PermissionDenied | Code::Unauthenticated) {
+                warn!(address, ?code, reason, "node refused");
+            } else {
+                info!(address, ?code, reason, "stream ended");
+            }
+        }
+        // The connection may be gone as well; then nobody needs to know.
+        let _ = self.outbox.send(Outbound::End(status)).await;
+    }
+
+    /// Waits for the first request, and has its node admitted.
+    async fn open(&mut self) -> Result<(DeltaDiscoveryRequest, Open), Status> {
+        let first = timeout(FIRST_REQUEST_PATIENCE, self.requests.message())
+            .await
+            .map_err(|_| Status::deadline_exceeded("no request came"))??
+            .ok_or_else(|| Status::invalid_argument("the stream ended before its first request"))?;
+        let node = first.node.clone().unwrap_or_default();
+        let admitted = self.discovery.admission.admit(&self.peer, &node)?;
+        let mut snapshots = admitted.feed;
+        let synced = timeout(FIRST_SYNC_PATIENCE, snapshots.wait_for(Option::is_some))
+            .await
+            .is_ok_and(|feed| feed.is_ok());
+        if !synced {
+            let text = format!("there is no configuration for {} yet", admitted.group);
+            return Err(Status::unavailable(text));
+        }
+        let identity = Identity {
+            id: clean(&node.id),
+            group: admitted.group,
+            user_agent: user_agent(&node),
+            address: self.address(),
+            identity: admitted.identity,
+            labels: admitted.labels,
+            withheld: admitted.withheld,
+        };
+        let registration = self.discovery.nodes.register(identity).await;
+        snapshots.mark_changed();
+        let open = Open {
+            discovery: self.discovery.clone(),
+            snapshots,
+            session: Session::new(Transport::Delta),
+            registration,
+            pending: None,
+            held_back: None,
+        };
+        Ok((first, open))
+    }
+
+    fn address(&self) -> String {
+        self.peer
+            .address
+            .map_or_else(String::new, |address| address.to_string())
+    }
+}
+
+impl Open {
+    /// Returns what to end the stream with, or `None` if the other side is gone.
+    async fn serve(&mut self, first: DeltaDiscoveryRequest, stream: &mut Stream) -> Option<Status> {
+        debug!(address = stream.address(), "node connected");
+        if let Err(refusal) = self.on_request(first) {
+            return Some(to_status(&refusal));
+        }
+        loop {
+            self.report();
+            match self.wait(stream).await {
+                Wake::Request(Ok(Some(request))) => {
+                    if let Err(refusal) = self.on_request(*request) {
+                        return Some(to_status(&refusal));
+                    }
+                }
+                Wake::Request(Ok(None)) => return Some(Status::ok("")),
+                Wake::Request(Err(status)) => return Some(status),
+                Wake::Snapshot => {
+                    let newest = self.snapshots.borrow_and_update().clone();
+                    if let Some(snapshot) = newest {
+                        self.on_snapshot(snapshot);
+                    }
+                }
+                Wake::Room => self.send(stream),
+                Wake::Deadline => {}
+                Wake::GoingDown => {
+                    return Some(Status::unavailable(
+                        "this server is going down, try another",
+                    ));
+                }
+                Wake::Gone => return None,
+            }
+            if self.pending.is_none() {
+                self.pending = self.session.poll(Instant::now());
+            }
+        }
+    }
+
+    fn on_snapshot(&mut self, snapshot: Arc<Snapshot>) {
+        let withheld = &self.registration.identity().withheld;
+        self.session.on_snapshot(match &withheld[..] {
+            [] => snapshot,
+            withheld => Arc::new(snapshot.without(withheld)),
+        });
+    }
+
+    fn report(&mut self) {
+        let held_back = self.session.holds_back();
+        if let Some(why) = held_back.filter(|_| self.held_back.is_none()) {
+            warn!(reason = %why, "nothing is sent to this node; it keeps what it has");
+        }
+        self.held_back = held_back;
+        self.registration.report(|| StreamState {
+            types: self.session.status().collect(),
+            in_sync: self.session.in_sync() && held_back.is_none(),
+            held_back,
+        });
+    }
+
+    /// Reading never waits for writing, nor writing for reading (R106).
+    async fn wait(&mut self, stream: &mut Stream) -> Wake {
+        let deadline = self
+            .session
+            .next_deadline()
+            .filter(|_| self.pending.is_none());
+        let timer = async move {
+            match deadline {
+                Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            _ = self.discovery.going_down.wait_for(|down| *down) => Wake::GoingDown,
+            () = stream.outbox.closed() => Wake::Gone,
+            request = stream.requests.message() => {
+                Wake::Request(request.map(|request| request.map(Box::new)))
+            }
+            fed = self.snapshots.changed() => match fed {
+                Ok(()) => Wake::Snapshot,
+                // Whoever makes snapshots is gone, so everything goes down.
+                Err(_) => Wake::GoingDown,
+            },
+            room = stream.outbox.reserve(), if self.pending.is_some() => match room {
+                Ok(_) => Wake::Room,
+                Err(_) => Wake::Gone,
+            },
+            () = timer => Wake::Deadline,
+        }
+    }
+
+    /// There is room: nobody else sends to this outbox.
+    fn send(&mut self, stream: &Stream) {
+        if let Some(message) = self.pending.take() {
+            let bytes = message.payload.len() + message.nonce.len();
+            let node = self.registration.identity();
+            self.discovery.observer.sent(node, bytes);
+            if let Err(mpsc::error::TrySendError::Full(Outbound::Message(message))) =
+                stream.outbox.try_send(Outbound::Message(message))
+            {
+                self.pending = Some(message);
+            }
+        }
+    }
+
+    fn on_request(&mut self, request: DeltaDiscoveryRequest) -> Result<(), Refusal> {
+        let event = self.session.on_request(request)?;
+        let node = self.registration.identity();
+        let observer = &self.discovery.observer;
+        match event {
+            None => {}
+            Some(Event::Acked {
+                type_url,
+                resources,
+            }) => observer.acked(node, &type_url, resources),
+            Some(Event::Nacked {
+                type_url,
+                reason,
+                rejected,
+            }) => {
+                observer.nacked(node, &type_url, &rejected);
+                let named: Vec<_> = rejected
+                    .iter()
+                    .take(LOGGED_REJECTIONS)
+                    .map(|(name, why)| format!("{name}: {}", why.reason))
+                    .collect();
+                warn!(
+                    r#type = type_url.short(),
+                    count = rejected.len(),
+                    resources = named.join("; "),
+                    reason,
+                    "node rejected resources; it keeps what it had, and they are not sent again until they change"
+                );
+            }
+        }
+        Ok(())
+    }
+}
+
+fn to_status(refusal: &Refusal) -> Status {
+    match refusal {
+        Refusal::NoType | Refusal::OtherType { .. } => {
+            Status::invalid_argument(refusal.to_string())
+        }
+        Refusal::Locators => Status::unimplemented(refusal.to_string()),
+        Refusal::TooManyTypes | Refusal::TooManyNames => {
+            Status::resource_exhausted(refusal.to_string())
+        }
+    }
+}
+
+fn user_agent(node: &Node) -> String {
+    let version = match &node.user_agent_version_type {
+        Some(UserAgentVersionType::UserAgentVersion(version)) => version.clone(),
+        Some(UserAgentVersionType::UserAgentBuildVersion(build)) => {
+            let version = build.version.unwrap_or_default();
+            let (major, minor) = (version.major_number, version.minor_number);
+            format!("{major}.{minor}.{}", version.patch)
+        }
+        None => String::new(),
+    };
+    clean(format!("{} {version}", node.user_agent_name).trim_end())
+}
