@@ -1,13 +1,13 @@
 //! Owns a discovery server whose snapshots a test makes by hand, so that it can send anything, with the
 //! Admin API's view of its nodes. Must not know: what is sent.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use bellwether::snapshot::{Changes, Snapshot};
 use bellwether_server::admin::{self, AdminState, Keys};
-use bellwether_server::nodes::Nodes;
-use bellwether_server::xds::{self, Discovery, XdsMetrics};
+use bellwether_server::metrics::XdsMetrics;
+use bellwether_xds::nodes::Nodes;
+use bellwether_xds::{Discovery, Groups};
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use serde_json::Value;
@@ -28,7 +28,8 @@ pub struct Publisher {
     admin: String,
     key: String,
     ask: Asker,
-    feed: watch::Sender<Option<Arc<Snapshot>>>,
+    groups: Groups,
+    newest: Mutex<Snapshot>,
     /// Never said: it is killed.
     _going_down: watch::Sender<bool>,
     tasks: [JoinHandle<()>; 2],
@@ -46,14 +47,15 @@ impl Publisher {
     async fn bind(at: &str, snapshot: Snapshot) -> Self {
         let listener = TcpListener::bind(at).await.unwrap();
         let xds = listener.local_addr().unwrap().to_string();
-        let (feed, reader) = watch::channel(Some(Arc::new(snapshot)));
+        let groups = Groups::by(|_, _| FLEET.to_owned());
+        groups.set(FLEET, snapshot.clone());
         let (_going_down, goes_down) = watch::channel(false);
         let mut registry = Registry::default();
         let nodes = Nodes::start();
         let discovery = Discovery {
-            fleets: Arc::new(BTreeMap::from([(FLEET.to_owned(), reader)])),
+            admission: Arc::new(groups.clone()),
+            observer: Arc::new(XdsMetrics::new(&mut registry)),
             nodes: nodes.clone(),
-            metrics: XdsMetrics::new(&mut registry),
             going_down: goes_down,
         };
         let (keys, key) = Keys::generate();
@@ -71,7 +73,7 @@ impl Publisher {
         let admin_listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let admin = format!("http://{}", admin_listener.local_addr().unwrap());
         let tasks = [
-            tokio::spawn(async move { xds::serve(listener, discovery).await.unwrap() }),
+            tokio::spawn(async move { bellwether_xds::serve(listener, discovery).await.unwrap() }),
             tokio::spawn(async move {
                 axum::serve(admin_listener, admin::router(state))
                     .await
@@ -83,7 +85,8 @@ impl Publisher {
             admin,
             key,
             ask: Asker::new(),
-            feed,
+            groups,
+            newest: Mutex::new(snapshot),
             _going_down,
             tasks,
         }
@@ -91,9 +94,9 @@ impl Publisher {
 
     /// The next snapshot.
     pub fn publish(&self, label: &str, changes: Changes) {
-        let newest = self.feed.borrow().clone().expect("there is one");
-        let next = newest.next(label, changes).expect("it is consistent");
-        self.feed.send_replace(Some(Arc::new(next)));
+        let mut newest = self.newest.lock().unwrap();
+        *newest = newest.next(label, changes).expect("it is consistent");
+        self.groups.set(FLEET, newest.clone());
     }
 
     async fn call(&self, path: &str) -> Reply {
