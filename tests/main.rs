@@ -3,6 +3,7 @@
 
 mod admin;
 mod cli;
+mod clients;
 mod fuzz;
 mod harness;
 mod main_job;
