@@ -323,6 +323,7 @@ async fn nodes_and_status() {
         group: fleet.into(),
         user_agent: "bellwether-agent 0.1.0".into(),
         address: "127.0.0.1:1".into(),
+        ..Identity::default()
     };
     let _a = api.nodes.register(identity("a", "default")).await;
     let _b = api.nodes.register(identity("b", "shop")).await;

@@ -3,6 +3,7 @@
 
 mod admin;
 mod cli;
+mod clients;
 mod envoy;
 mod fuzz;
 mod harness;
@@ -14,4 +15,5 @@ mod session_model;
 mod sim;
 mod store;
 mod tidy;
+mod warming_model;
 mod wire_compat;

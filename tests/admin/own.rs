@@ -84,6 +84,7 @@ async fn nodes() {
             group: fleet.into(),
             user_agent: "test".into(),
             address: "127.0.0.1:1".into(),
+            ..Identity::default()
         };
         api.nodes.register(identity).await
     };

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep};
 
 use super::ask::{Asker, Reply};
 use super::process::{Process, cargo};
+use super::publisher::sum;
 
 /// Far more than anything here needs on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -181,8 +182,9 @@ impl Server {
         server.restart().await;
         // From now on it comes back at the same place.
         let at = server.args.len();
-        server.args[at - 3] = server.xds["http://".len()..].to_owned();
-        server.args[at - 1] = server.admin["http://".len()..].to_owned();
+        let address = |url: &str| url.split_once("://").unwrap().1.to_owned();
+        server.args[at - 3] = address(&server.xds);
+        server.args[at - 1] = address(&server.admin);
         server
     }
 
@@ -254,11 +256,7 @@ impl Server {
 
     /// Sum of a metric over its labels.
     pub async fn metric(&self, name: &str) -> u64 {
-        let text = self.call("GET", "/metrics", "").await.body;
-        text.lines()
-            .filter(|line| line.split(['{', ' ']).next() == Some(name))
-            .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
-            .sum()
+        sum(&self.call("GET", "/metrics", "").await.body, name)
     }
 }
 

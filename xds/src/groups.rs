@@ -71,10 +71,7 @@ impl Admission for Groups {
         let group = (self.choice)(peer, node);
         let feeds = self.feeds.lock().unwrap_or_else(PoisonError::into_inner);
         match feeds.get(&group) {
-            Some(feed) => Ok(Admitted {
-                feed: feed.subscribe(),
-                group,
-            }),
+            Some(feed) => Ok(Admitted::new(group, feed.subscribe())),
             None => Err(Status::not_found(format!(
                 "node {:?} belongs to group {:?}, and there is no such group",
                 clean(&node.id),

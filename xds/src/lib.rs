@@ -9,11 +9,15 @@
 mod accept;
 mod admission;
 mod body;
+mod certificate;
+mod connection;
+pub mod files;
 mod groups;
 pub mod nodes;
 mod observer;
 mod service;
 mod stream;
+mod tls;
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,9 +27,11 @@ use bellwether::snapshot::Snapshot;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
-pub use admission::{Admission, Admitted, Peer};
+pub use admission::{Admission, Admitted, Peer, Token};
+pub use certificate::{Certificate, SubjectName};
 pub use groups::Groups;
 pub use observer::Observer;
+pub use tls::{ClientAuth, Tls, TlsFiles};
 pub use tonic::{Code, Status};
 
 use nodes::Nodes;
@@ -64,15 +70,34 @@ impl fmt::Debug for Discovery {
     }
 }
 
+/// Where nodes connect.
+#[derive(Debug)]
+pub struct Port {
+    /// The socket.
+    pub listener: TcpListener,
+    /// `None`: everything can be read by whoever sees the network.
+    pub tls: Option<Tls>,
+}
+
+impl From<TcpListener> for Port {
+    fn from(listener: TcpListener) -> Self {
+        Self {
+            listener,
+            tls: None,
+        }
+    }
+}
+
 /// Serves until `discovery.going_down`, then ends every stream with `UNAVAILABLE`, so that the nodes
 /// look for another server, and returns when all are gone.
 ///
 /// # Errors
 /// The listener fails.
 pub async fn serve(
-    listener: TcpListener,
+    port: impl Into<Port>,
     discovery: Discovery,
 ) -> Result<(), tonic::transport::Error> {
+    let port = port.into();
     let mut going_down = discovery.going_down.clone();
     tonic::transport::Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
@@ -80,7 +105,7 @@ pub async fn serve(
         .max_concurrent_streams(MAX_STREAMS)
         .serve_with_incoming_shutdown(
             DiscoveryService::new(discovery),
-            accept::connections(listener),
+            accept::connections(port.listener, port.tls),
             async move {
                 // An error means that whoever would say so is gone: go down too.
                 let _ = going_down.wait_for(|down| *down).await;

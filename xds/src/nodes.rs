@@ -1,10 +1,11 @@
 //! Owns the list of connected nodes and what each was sent, acknowledged and rejected.
 //! Must not know: how the protocol works; the streams report, whoever wants to know reads.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use bellwether::name::Name;
+use bellwether::name::{Name, TypeUrl};
 use bellwether::rejection::Rejected;
 use bellwether::session::{HoldBack, Mark, TypeStatus};
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,15 @@ pub struct NodeView {
     pub user_agent: String,
     /// Where it connects from.
     pub address: String,
+    /// What vouches for it; empty: nothing does.
+    #[serde(default)]
+    pub identity: String,
+    /// What is known of it by what vouches for it, not by its own word.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Types that it does not get, because nothing vouches for it.
+    #[serde(default)]
+    pub withheld: Vec<String>,
     /// Unix time in milliseconds.
     pub connected_ms: u64,
     /// Everything subscribed is acknowledged at the newest version and nothing is rejected.
@@ -75,7 +85,7 @@ pub struct RejectionView {
 const QUESTIONS: usize = 256;
 
 /// Who a stream's node is. Fixed for the life of the stream (R7, R8).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Identity {
     /// The id it gave itself.
     pub id: String,
@@ -85,6 +95,12 @@ pub struct Identity {
     pub user_agent: String,
     /// Where it connects from.
     pub address: String,
+    /// What vouches for it; empty: nothing does.
+    pub identity: String,
+    /// What is known of it by what vouches for it.
+    pub labels: BTreeMap<String, String>,
+    /// Types that it does not get.
+    pub withheld: Vec<TypeUrl>,
 }
 
 /// What a stream reports of itself; it costs a few pointers, and is turned into text only for readers.
@@ -206,6 +222,14 @@ impl Entry {
             group: self.identity.group.clone(),
             user_agent: self.identity.user_agent.clone(),
             address: self.identity.address.clone(),
+            identity: self.identity.identity.clone(),
+            labels: self.identity.labels.clone(),
+            withheld: self
+                .identity
+                .withheld
+                .iter()
+                .map(TypeUrl::to_string)
+                .collect(),
             connected_ms: self.connected_ms,
             in_sync: state.in_sync,
             held_back: state

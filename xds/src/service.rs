@@ -9,13 +9,12 @@ use http::{HeaderValue, Request, Response, header};
 use tokio::sync::mpsc;
 use tonic::body::Body;
 use tonic::codec::Streaming;
-use tonic::transport::server::TcpConnectInfo;
 use tonic::{Code, Status};
 use tonic_prost::ProstDecoder;
 use tower::Service;
 
 use crate::Discovery;
-use crate::admission::Peer;
+use crate::admission::{Peer, Token};
 use crate::body::StreamBody;
 use crate::stream::Stream;
 
@@ -42,12 +41,7 @@ impl DiscoveryService {
     }
 
     fn delta(&self, request: Request<Body>) -> Response<Body> {
-        let peer = Peer {
-            address: request
-                .extensions()
-                .get::<TcpConnectInfo>()
-                .and_then(TcpConnectInfo::remote_addr),
-        };
+        let peer = peer(&request);
         let decoder = ProstDecoder::<DeltaDiscoveryRequest>::default();
         let body = request.into_body();
         let requests = Streaming::new_request(decoder, body, None, Some(MAX_REQUEST_BYTES));
@@ -58,6 +52,22 @@ impl DiscoveryService {
         response.headers_mut().insert(header::CONTENT_TYPE, grpc);
         response
     }
+}
+
+/// What the connection knows of its other end, and what this stream brought with it.
+fn peer(request: &Request<Body>) -> Peer {
+    let connection = request.extensions().get::<Peer>().cloned();
+    Peer {
+        token: request.headers().get(header::AUTHORIZATION).and_then(token),
+        ..connection.unwrap_or_default()
+    }
+}
+
+/// `Bearer` and the token (RFC 6750); the scheme's case does not matter (RFC 9110).
+fn token(value: &HeaderValue) -> Option<Token> {
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| Token::from(token))
 }
 
 impl Service<Request<Body>> for DiscoveryService {

@@ -1,17 +1,19 @@
 //! Owns one stream: carries requests, snapshots and the time to its session, and responses from it to
 //! the connection. Must not know: what the rules of the protocol are.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use bellwether::encoding::Transport;
 use bellwether::rejection::clean;
 use bellwether::session::{Event, HoldBack, Outgoing, Refusal, Session};
+use bellwether::snapshot::Snapshot;
 use bellwether::wire::core::{Node, node::UserAgentVersionType};
 use bellwether::wire::discovery::DeltaDiscoveryRequest;
 use tokio::sync::mpsc;
 use tokio::time::{Duration, timeout};
-use tonic::Status;
 use tonic::codec::Streaming;
+use tonic::{Code, Status};
 use tracing::{Instrument, debug, info, info_span, warn};
 
 use crate::admission::Peer;
@@ -88,11 +90,16 @@ impl Stream {
         let Some(status) = end else {
             return;
         };
-        if status.code() != tonic::Code::Ok {
-            if status.code() != tonic::Code::Unavailable {
+        if status.code() != Code::Ok {
+            if status.code() != Code::Unavailable {
                 self.discovery.observer.refused(&self.peer, &status);
             }
-            info!(address = self.address(), code = ?status.code(), reason = status.message(), "stream ended");
+            let (address, code, reason) = (self.address(), status.code(), status.message());
+            if matches!(code, Code::PermissionDenied | Code::Unauthenticated) {
+                warn!(address, ?code, reason, "node refused");
+            } else {
+                info!(address, ?code, reason, "stream ended");
+            }
         }
         // The connection may be gone as well; then nobody needs to know.
         let _ = self.outbox.send(Outbound::End(status)).await;
@@ -106,19 +113,22 @@ impl Stream {
             .ok_or_else(|| Status::invalid_argument("the stream ended before its first request"))?;
         let node = first.node.clone().unwrap_or_default();
         let admitted = self.discovery.admission.admit(&self.peer, &node)?;
-        let (group, mut snapshots) = (admitted.group, admitted.feed);
+        let mut snapshots = admitted.feed;
         let synced = timeout(FIRST_SYNC_PATIENCE, snapshots.wait_for(Option::is_some))
             .await
             .is_ok_and(|feed| feed.is_ok());
         if !synced {
-            let text = format!("there is no configuration for {group} yet");
+            let text = format!("there is no configuration for {} yet", admitted.group);
             return Err(Status::unavailable(text));
         }
         let identity = Identity {
             id: clean(&node.id),
-            group,
+            group: admitted.group,
             user_agent: user_agent(&node),
             address: self.address(),
+            identity: admitted.identity,
+            labels: admitted.labels,
+            withheld: admitted.withheld,
         };
         let registration = self.discovery.nodes.register(identity).await;
         snapshots.mark_changed();
@@ -159,9 +169,9 @@ impl Open {
                 Wake::Request(Err(status)) => return Some(status),
                 Wake::Snapshot => {
                     let newest = self.snapshots.borrow_and_update().clone();
-                    newest
-                        .into_iter()
-                        .for_each(|snapshot| self.session.on_snapshot(snapshot));
+                    if let Some(snapshot) = newest {
+                        self.on_snapshot(snapshot);
+                    }
                 }
                 Wake::Room => self.send(stream),
                 Wake::Deadline => {}
@@ -176,6 +186,14 @@ impl Open {
                 self.pending = self.session.poll(Instant::now());
             }
         }
+    }
+
+    fn on_snapshot(&mut self, snapshot: Arc<Snapshot>) {
+        let withheld = &self.registration.identity().withheld;
+        self.session.on_snapshot(match &withheld[..] {
+            [] => snapshot,
+            withheld => Arc::new(snapshot.without(withheld)),
+        });
     }
 
     fn report(&mut self) {

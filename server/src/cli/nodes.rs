@@ -76,6 +76,21 @@ pub(super) async fn nodes(args: &NodesArgs, env: &Env, io: &mut Io<'_>) -> Resul
                 "{} of fleet {}, {} at {}",
                 node.id, node.group, node.user_agent, node.address
             ))?;
+            if !node.identity.is_empty() {
+                let labels = node
+                    .labels
+                    .iter()
+                    .map(|(label, is)| format!(", {label}={is}"));
+                let labels: String = labels.collect();
+                io.line(format_args!("known by its {}{labels}", node.identity))?;
+            }
+            if !node.withheld.is_empty() {
+                let types: Vec<_> = node.withheld.iter().map(|url| short(url)).collect();
+                io.line(format_args!(
+                    "nothing vouches for it, so it does not get: {}",
+                    types.join(", ")
+                ))?;
+            }
             let rows = node.types.iter().map(type_cells).collect();
             io.table(&["type", "names", "sent", "acked", "rejected"], rows)?;
         }
@@ -127,6 +142,10 @@ fn newest(node: &NodeView, pick: fn(&TypeView) -> Option<&VersionView>) -> Strin
     newest.map_or_else(String::new, |version| version.revision.clone())
 }
 
+fn short(type_url: &str) -> &str {
+    type_url.rsplit('/').next().unwrap_or(type_url)
+}
+
 fn type_cells(view: &TypeView) -> Vec<String> {
     let revision = |version: &Option<VersionView>| {
         version
@@ -140,11 +159,7 @@ fn type_cells(view: &TypeView) -> Vec<String> {
         view.names.to_string()
     };
     vec![
-        view.type_url
-            .rsplit('/')
-            .next()
-            .unwrap_or_default()
-            .to_owned(),
+        short(&view.type_url).to_owned(),
         names,
         revision(&view.sent),
         revision(&view.acked),
