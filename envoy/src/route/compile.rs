@@ -82,6 +82,10 @@ pub(crate) fn route(view: &View<'_>, name: &Name, native: &native::Route) -> Com
         let routes = action.routes(view.client, name, &pattern, known, &mut compiled);
         compiled.entries.push((order, routes));
     }
+    if compiled.scopes.is_empty() || compiled.entries.is_empty() {
+        // No request can meet it, so that nothing is forwarded either.
+        compiled.clusters.clear();
+    }
     compiled
 }
 
