@@ -5,6 +5,7 @@ mod admin;
 mod cli;
 mod fuzz;
 mod harness;
+mod identity;
 mod main_job;
 mod proxy;
 mod quickstart;
