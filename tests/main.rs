@@ -3,6 +3,7 @@
 
 mod admin;
 mod cli;
+mod clients;
 mod fuzz;
 mod harness;
 mod identity;
@@ -15,3 +16,4 @@ mod sim;
 mod store;
 mod tidy;
 mod warming_model;
+mod wire_compat;

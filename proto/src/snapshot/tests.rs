@@ -121,3 +121,51 @@ fn positions_of_different_stores_are_not_compared() {
     );
     assert_eq!(Position::parse("shop@42x"), None);
 }
+
+/// R83, R18: the version of endpoints is another when their cluster is, and does not depend on history.
+#[test]
+fn what_a_client_warms_has_another_version_when_its_parent_has() {
+    let endpoints = || {
+        let id = id(TypeUrl::ENVOY_ENDPOINTS, "a");
+        Resource::from_encoded(id, b"endpoints", Vec::new())
+    };
+    let cluster = |body: &str| {
+        let refers = vec![id(TypeUrl::ENVOY_ENDPOINTS, "a")];
+        let id = id(TypeUrl::ENVOY_CLUSTER, "a");
+        Resource::from_encoded(id, body.as_bytes(), refers)
+    };
+    let version = |s: &Snapshot| {
+        let published = s.published(&TypeUrl::ENVOY_ENDPOINTS).unwrap();
+        published.set().get(&"a".into()).unwrap().version()
+    };
+    let alone = Snapshot::default()
+        .next("1", put(vec![endpoints()]))
+        .unwrap();
+    let one = alone.next("2", put(vec![cluster("1")])).unwrap();
+    let two = one.next("3", put(vec![cluster("2")])).unwrap();
+    let versions = [version(&alone), version(&one), version(&two)];
+    assert!(versions[0] != versions[1] && versions[1] != versions[2]);
+    let at_once = Snapshot::default()
+        .next("1", put(vec![cluster("2"), endpoints()]))
+        .unwrap();
+    assert_eq!(version(&at_once), version(&two));
+    let again = two.next("4", put(vec![endpoints()])).unwrap();
+    assert_eq!(version(&again), version(&two), "the same content");
+    let gone = remove(vec![id(TypeUrl::ENVOY_CLUSTER, "a")]);
+    assert_eq!(version(&two.next("5", gone).unwrap()), versions[0]);
+}
+
+/// A version of one's own is what state of the world says; only what changed is said under it.
+#[test]
+fn a_snapshot_can_have_a_version_of_its_own() {
+    let first = Snapshot::default()
+        .replace("v1", vec![cluster("a", "1"), route("r", "a")])
+        .unwrap();
+    let next = first
+        .replace("v2", vec![cluster("a", "1"), cluster("b", "1")])
+        .unwrap();
+    let version = |s: &Snapshot, t| s.published(&t).unwrap().version_info();
+    assert_eq!(version(&first, TypeUrl::CLUSTER), "v1");
+    assert_eq!(version(&next, TypeUrl::CLUSTER), "v2");
+    assert!(next.published(&TypeUrl::ROUTE).unwrap().set().is_empty());
+}
