@@ -6,6 +6,7 @@ mod cli;
 mod clients;
 mod fuzz;
 mod harness;
+mod identity;
 mod main_job;
 mod proxy;
 mod quickstart;
