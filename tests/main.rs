@@ -4,6 +4,7 @@
 mod admin;
 mod cli;
 mod clients;
+mod envoy;
 mod fuzz;
 mod harness;
 mod identity;

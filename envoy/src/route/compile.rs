@@ -10,7 +10,7 @@ use http::StatusCode;
 use prost::Message;
 
 use crate::Client;
-use crate::route::action::{self, CLOSED};
+use crate::route::action::{self, CLOSED, PLUGIN};
 use crate::route::clause::{Clause, Known, header};
 use crate::route::condition;
 use crate::route::host::{Host, Scope};
@@ -166,8 +166,8 @@ fn hosts(client: Client, hosts: &[String]) -> Known {
 enum Outcome {
     /// As far as it can be said.
     Said(Box<Route>),
-    /// The route is closed for all.
-    Closed,
+    /// The route is closed, and says this.
+    Closed(&'static str),
 }
 
 impl Outcome {
@@ -181,7 +181,7 @@ impl Outcome {
         if !unsupported.is_empty() {
             let reason = format!("needs {}; answered 503", unsupported.join(", "));
             compiled.unsupported.insert(reason);
-            return Self::Closed;
+            return Self::Closed(PLUGIN);
         }
         let mut route = Route::default();
         match &native.action {
@@ -189,7 +189,7 @@ impl Outcome {
                 compiled
                     .unsupported
                     .insert("it has no action; answered 503".to_owned());
-                return Self::Closed;
+                return Self::Closed(CLOSED);
             }
             Some(NativeAction::Respond(respond)) => {
                 let status = u16::try_from(respond.status)
@@ -199,14 +199,14 @@ impl Outcome {
                 let Some(status) = status else {
                     let reason = format!("{} is no status; answered 503", respond.status);
                     compiled.unsupported.insert(reason);
-                    return Self::Closed;
+                    return Self::Closed(CLOSED);
                 };
                 action::answer(&mut route, status, None, view.client);
             }
             Some(NativeAction::Cluster(name)) => {
                 let cluster = Name::from(name.as_str());
                 let Some(message) = view.native.clusters.get(&cluster) else {
-                    return Self::Closed;
+                    return Self::Closed(CLOSED);
                 };
                 let forward = action::forward(name, native, message, view.client);
                 route.action = Some(Action::Route(forward));
@@ -254,10 +254,10 @@ impl Outcome {
         let make = |clause: Clause, outcome: &Self| {
             let mut route = match outcome {
                 Self::Said(route) => Route::clone(route),
-                Self::Closed => {
+                Self::Closed(message) => {
                     let mut route = Route::default();
                     let status = StatusCode::SERVICE_UNAVAILABLE;
-                    action::answer(&mut route, status, Some(CLOSED), client);
+                    action::answer(&mut route, status, Some(message), client);
                     route
                 }
             };
@@ -265,8 +265,9 @@ impl Outcome {
             route.r#match = Some(clause.into_match(path.clone()));
             route.encode_to_vec()
         };
-        let outcome = if all_closed { &Self::Closed } else { self };
-        let closed = closed.into_iter().map(|clause| make(clause, &Self::Closed));
+        let unknown = Self::Closed(CLOSED);
+        let outcome = if all_closed { &unknown } else { self };
+        let closed = closed.into_iter().map(|clause| make(clause, &unknown));
         closed
             .collect::<Vec<_>>()
             .into_iter()
