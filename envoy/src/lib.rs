@@ -2,5 +2,6 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod any;
+pub mod plugin;
 mod redact;
 pub mod wire;
