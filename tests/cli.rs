@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use bellwether_server::cli::{Env, Io, Run, inspect, run};
-use bellwether_server::nodes::Identity;
+use bellwether_xds::nodes::Identity;
 use serde_json::{Value, json};
 
 use crate::admin::api::{ADMIN, Api, VIEWER};
@@ -320,9 +320,10 @@ async fn nodes_and_status() {
     let api = Api::start().await;
     let identity = |id: &str, fleet: &str| Identity {
         id: id.into(),
-        fleet: fleet.into(),
+        group: fleet.into(),
         user_agent: "bellwether-agent 0.1.0".into(),
         address: "127.0.0.1:1".into(),
+        ..Identity::default()
     };
     let _a = api.nodes.register(identity("a", "default")).await;
     let _b = api.nodes.register(identity("b", "shop")).await;

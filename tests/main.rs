@@ -13,3 +13,5 @@ mod session_model;
 mod sim;
 mod store;
 mod tidy;
+mod warming_model;
+mod wire_compat;

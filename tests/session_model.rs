@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
+use bellwether::encoding::Transport;
 use bellwether::name::{ResourceId, TypeUrl, Version};
 use bellwether::resource::Resource;
 use bellwether::session::{ACK_PATIENCE, Session};
@@ -73,7 +74,7 @@ struct World {
 impl World {
     fn new() -> Self {
         let mut world = Self {
-            session: Session::new(),
+            session: Session::new(Transport::Delta),
             snapshot: Snapshot::default(),
             revision: 0,
             now: Instant::now(),
@@ -97,7 +98,7 @@ impl World {
     }
 
     fn connect(&mut self) {
-        self.session = Session::new();
+        self.session = Session::new(Transport::Delta);
         self.session.on_snapshot(Arc::new(self.snapshot.clone()));
         self.inbox.clear();
         let held = self.held.iter();

@@ -53,6 +53,7 @@ fn sources() -> Vec<Source> {
     for folder in [
         "proto/src",
         "envoy/src",
+        "xds/src",
         "server/src",
         "agent/src",
         "tests",
@@ -102,7 +103,7 @@ fn production_modules_say_what_they_must_not_know() {
     let entries = ["lib.rs", "main.rs", "wire.rs"];
     let silent = files_with(|source| {
         let is_entry = entries.iter().any(|entry| source.path.ends_with(entry));
-        let product = ["proto/", "server/", "agent/"]
+        let product = ["proto/", "envoy/", "xds/", "server/", "agent/"]
             .iter()
             .any(|p| source.name().starts_with(p));
         let doc: String = source
@@ -236,7 +237,7 @@ fn the_words_of_a_module_stay_in_it() {
     );
     only(
         "SystemTime",
-        &["server/src", "agent/src", "examples", "benches"],
+        &["xds/src", "server/src", "agent/src", "examples", "benches"],
     );
 }
 
@@ -246,18 +247,18 @@ fn layers_know_only_what_is_below_them() {
     let layers: [(&str, &[&str]); 9] = [
         (
             "server/src/store",
-            &["catalog", "xds", "admin", "cli", "publish", "app"],
+            &["catalog", "admission", "admin", "cli", "publish", "app"],
         ),
         (
             "server/src/catalog",
-            &["xds", "admin", "cli", "publish", "nodes", "app"],
+            &["admission", "admin", "cli", "publish", "app"],
         ),
         (
-            "server/src/xds",
+            "server/src/admission",
             &["catalog", "store", "admin", "cli", "publish", "app"],
         ),
-        ("server/src/admin", &["xds", "cli", "publish", "app"]),
-        ("server/src/cli", &["xds", "publish", "app"]),
+        ("server/src/admin", &["admission", "cli", "publish", "app"]),
+        ("server/src/cli", &["admission", "publish", "app"]),
         (
             "agent/src/table",
             &["proxy", "subscribe", "apply", "held", "disk", "app"],
@@ -345,7 +346,7 @@ fn error_texts_are_parts_of_sentences() {
 fn every_package_has_the_lints_of_the_workspace() {
     let workspace = fs::read_to_string(root().join("Cargo.toml")).unwrap();
     assert!(workspace.contains("unsafe_code = \"forbid\""));
-    for package in [".", "server", "agent"] {
+    for package in [".", "envoy", "xds", "server", "agent"] {
         let manifest = fs::read_to_string(root().join(package).join("Cargo.toml")).unwrap();
         let asks = manifest.contains("[lints]\nworkspace = true");
         assert!(asks, "{package} does not have the lints of the workspace");
@@ -413,6 +414,27 @@ fn server_and_agent_do_not_know_each_other() {
     assert_eq!(tree("bellwether-server", "bellwether-agent"), "");
 }
 
+/// The discovery port is a library of its own: others serve what they like with it.
+#[test]
+fn the_discovery_port_knows_neither_stores_nor_programs() {
+    assert!(
+        tree("bellwether-server", "bellwether-xds").contains("bellwether-server"),
+        "the check works"
+    );
+    for stranger in [
+        "bellwether-server",
+        "bellwether-agent",
+        "bellwether-envoy",
+        "etcd-client",
+        "redb",
+        "axum",
+        "clap",
+        "prometheus-client",
+    ] {
+        assert_eq!(tree("bellwether-xds", stranger), "", "{stranger}");
+    }
+}
+
 #[test]
 fn nothing_unexpected_lies_at_the_top() {
     let expected = [
@@ -428,6 +450,7 @@ fn nothing_unexpected_lies_at_the_top() {
         "build.rs",
         "clippy.toml",
         "docs",
+        "envoy",
         "examples",
         "proto",
         "rust-toolchain.toml",
@@ -435,6 +458,7 @@ fn nothing_unexpected_lies_at_the_top() {
         "server",
         "target",
         "tests",
+        "xds",
         "bellwether-data",
         "bellwether-agent-state",
     ];

@@ -75,6 +75,7 @@ pub async fn bind(args: &AgentArgs) -> anyhow::Result<Bound> {
     let held = applier.watch();
     let config = SubscribeConfig {
         servers: args.server.clone(),
+        credentials: args.credentials(),
         node: node(args, &disk),
         patience: PATIENCE,
     };

@@ -10,7 +10,7 @@ use clap::error::ErrorKind;
 use clap::{Command, CommandFactory, FromArgMatches, Parser, ValueEnum};
 use tonic::transport::Endpoint;
 
-use crate::subscribe::parse_server;
+use crate::subscribe::{Credentials, parse_server};
 use crate::table::{Colon, Limits, Matching, Mode};
 
 /// The options of `bellwether-agent`. Every one is also an environment variable (`--http-listen` is
@@ -22,9 +22,32 @@ use crate::table::{Colon, Limits, Matching, Mode};
     about = "A thin proxy that serves HTTP by what a discovery server streams to it"
 )]
 pub struct AgentArgs {
-    /// A discovery server, http://HOST:PORT; several, separated by commas, stand in for each other
+    /// A discovery server, http://HOST:PORT or https://HOST:PORT; several, separated by commas, stand in for each other
     #[arg(long, env = "BELLWETHER_SERVER", value_name = "URL", value_delimiter = ',', required = true, value_parser = parse_server)]
     pub server: Vec<Endpoint>,
+    /// File with the certificates of who may sign a server's certificate, as PEM; https needs it. It and
+    /// the files below are read again for every connection
+    #[arg(long, env = "BELLWETHER_SERVER_CA_FILE", value_name = "FILE")]
+    pub server_ca_file: Option<PathBuf>,
+    /// File with our certificate for the servers, as PEM
+    #[arg(
+        long,
+        env = "BELLWETHER_CERT_FILE",
+        value_name = "FILE",
+        requires = "key_file"
+    )]
+    pub cert_file: Option<PathBuf>,
+    /// File with the private key of our certificate, as PEM
+    #[arg(
+        long,
+        env = "BELLWETHER_KEY_FILE",
+        value_name = "FILE",
+        requires = "cert_file"
+    )]
+    pub key_file: Option<PathBuf>,
+    /// File with a bearer token for the servers
+    #[arg(long, env = "BELLWETHER_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
     /// The fleet to belong to
     #[arg(
         long,
@@ -115,7 +138,31 @@ impl AgentArgs {
             command = with_defaults_of(command, &file)
                 .map_err(|reason| Self::command().error(ErrorKind::InvalidValue, reason))?;
         }
-        Self::from_arg_matches(&command.try_get_matches_from(args)?)
+        let args = Self::from_arg_matches(&command.try_get_matches_from(args)?)?;
+        args.check()
+            .map_err(|reason| Self::command().error(ErrorKind::MissingRequiredArgument, reason))?;
+        Ok(args)
+    }
+
+    fn check(&self) -> Result<(), &'static str> {
+        let is_tls = |server: &Endpoint| server.uri().scheme_str() == Some("https");
+        if self.server_ca_file.is_none() && self.server.iter().any(is_tls) {
+            return Err("https needs --server-ca-file, which says whom to believe");
+        }
+        if self.cert_file.is_some() && !self.server.iter().all(is_tls) {
+            return Err("--cert-file is for https, and a --server is http");
+        }
+        Ok(())
+    }
+
+    /// How servers know us, and we them.
+    #[must_use]
+    pub fn credentials(&self) -> Credentials {
+        Credentials {
+            ca: self.server_ca_file.clone(),
+            identity: self.cert_file.clone().zip(self.key_file.clone()),
+            token: self.token_file.clone(),
+        }
     }
 
     /// The proxy's own limits.
@@ -245,7 +292,22 @@ mod tests {
         for (args, named) in [
             (&[][..], "--server"),
             (&["--server", "a:1"], "http://HOST:PORT"),
-            (&["--server", "https://a:1"], "http://HOST:PORT"),
+            (&["--server", "https://a:1"], "--server-ca-file"),
+            (
+                &["--server", "http://a:1", "--cert-file", "c"],
+                "--key-file",
+            ),
+            (
+                &[
+                    "--server",
+                    "http://a:1",
+                    "--cert-file",
+                    "c",
+                    "--key-file",
+                    "k",
+                ],
+                "is for https",
+            ),
             (&["--server", "http://a:1", "--label", "x"], "KEY=VALUE"),
             (&["--config", "/nowhere"], "can't read /nowhere"),
         ] {

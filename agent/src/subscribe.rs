@@ -3,6 +3,7 @@
 
 mod backoff;
 mod client;
+mod credentials;
 mod outage;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use crate::apply::Applier;
 use crate::readiness::Block;
 use backoff::Backoff;
 use client::Connection;
+pub use credentials::Credentials;
 use outage::Outage;
 
 /// What the rest of the agent may know of the subscription.
@@ -53,6 +55,8 @@ pub struct RejectedResource {
 pub struct SubscribeConfig {
     /// In the order they were named.
     pub servers: Vec<Endpoint>,
+    /// How they know us, and we them.
+    pub credentials: Credentials,
     /// What we say of ourselves.
     pub node: Node,
     /// How long a server may take to say its first word on a stream. Every server says at once what
@@ -87,8 +91,12 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 pub fn parse_server(url: &str) -> Result<Endpoint, String> {
     let endpoint = Endpoint::from_shared(url.to_owned()).map_err(|error| error.to_string())?;
     match endpoint.uri().scheme_str() {
-        Some("http") if endpoint.uri().host().is_some() => {}
-        _ => return Err(format!("{url:?} is not of the form http://HOST:PORT")),
+        Some("http" | "https") if endpoint.uri().host().is_some() => {}
+        _ => {
+            return Err(format!(
+                "{url:?} is not of the form http://HOST:PORT or https://HOST:PORT"
+            ));
+        }
     }
     Ok(endpoint
         .connect_timeout(CONNECT_TIMEOUT)
@@ -145,7 +153,9 @@ impl Subscription {
 
     /// One connection, until it ends.
     async fn follow(&mut self, server: &Endpoint, url: &str) -> Status {
-        let mut connection = match Connection::open(server, self.subscriber.connect()).await {
+        let first = self.subscriber.connect();
+        let opened = Connection::open(server, &self.config.credentials, first).await;
+        let mut connection = match opened {
             Ok(connection) => connection,
             Err(status) => return status,
         };

@@ -29,96 +29,111 @@ mod tests;
 
 use std::collections::BTreeMap;
 
+use bellwether::name::Name;
 use bellwether::plugins::is_run_by_agent;
 use bellwether::wire::native;
 
 use self::chain::{Effect, Fork};
 use self::config::Options;
-pub use self::consumers::Consumers;
+pub(crate) use self::consumers::Consumers;
 use self::order::Step;
 use crate::any::Any;
+use crate::translator::View;
 use crate::wire::hcm::HttpFilter;
 use crate::wire::hcm::http_filter::ConfigType;
 use crate::wire::http_filter::filter_chain::v3 as filter_chain;
+use crate::wire::http_filter::router::v3::Router;
 use crate::wire::matcher::RegexMatchAndSubstitute;
 use crate::wire::route::{HeaderMatcher, RedirectAction};
 
 /// The filter that runs a route's plugins, by the name that routes configure it with.
-pub const FILTER: &str = "bellwether.plugins";
+pub(crate) const FILTER: &str = "bellwether.plugins";
 
 /// Branches of one route. More would make a list of routes that nobody can follow.
 const MAX_BRANCHES: usize = 32;
 
-/// The HTTP filters of every connection manager, before the router. They do nothing until a route's
-/// `typed_per_filter_config` says what.
-#[must_use]
-pub fn http_filters() -> Vec<HttpFilter> {
-    vec![HttpFilter {
-        name: FILTER.to_owned(),
-        is_optional: false,
-        disabled: false,
-        config_type: Some(ConfigType::TypedConfig(Any::pack(
-            &filter_chain::FilterChainConfig::default(),
-        ))),
-    }]
+/// The HTTP filters of every connection manager; the router is the last. They stay as they are when
+/// routes change. What Envoy says of itself to upstreams (`x-envoy-…`) is left out.
+pub(crate) fn http_filters(_view: &View<'_>) -> Vec<HttpFilter> {
+    let router = Router {
+        suppress_envoy_headers: true,
+        ..Router::default()
+    };
+    vec![
+        http_filter(FILTER, &filter_chain::FilterChainConfig::default()),
+        http_filter("envoy.filters.http.router", &router),
+    ]
+}
+
+fn http_filter(name: &str, config: &impl prost::Name) -> HttpFilter {
+    HttpFilter {
+        name: name.to_owned(),
+        config_type: Some(ConfigType::TypedConfig(Any::pack(config))),
+        ..HttpFilter::default()
+    }
 }
 
 /// A plugin, or an option of one, that Envoy can't express. The route answers 503.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("plugin {plugin} can't be run by Envoy: {reason}")]
-pub struct Unsupported {
+#[error("needs {plugin}, which can't be expressed: {reason}")]
+pub(crate) struct Unsupported {
     /// Its name.
-    pub plugin: String,
+    pub(crate) plugin: String,
+    /// The global rule it stands in.
+    pub(crate) rule: Option<Name>,
     /// Which option, and why.
-    pub reason: String,
+    pub(crate) reason: String,
 }
 
 /// What a route's plugins depend on.
-#[derive(Clone, Copy)]
-pub struct Context<'a> {
-    /// By name, in the order of their names: they run before a route's own plugins.
-    pub global_rules: &'a BTreeMap<String, native::GlobalRule>,
+pub(crate) struct Context<'a> {
+    /// By name: they run before a route's own plugins.
+    pub(crate) global_rules: &'a BTreeMap<Name, native::GlobalRule>,
     /// Who may authenticate.
-    pub consumers: &'a Consumers,
-    /// Whether the snapshot has a cluster of this name.
-    pub has_cluster: &'a dyn Fn(&str) -> bool,
-}
-
-impl std::fmt::Debug for Context<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Context").finish_non_exhaustive()
-    }
+    pub(crate) consumers: &'a Consumers,
+    /// Whether there is a cluster of this name.
+    pub(crate) has_cluster: &'a dyn Fn(&str) -> bool,
 }
 
 /// What becomes of a route.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Applied {
+pub(crate) struct Applied {
     /// In order; a request takes the first whose conditions it meets. The last has none.
-    pub branches: Vec<Branch>,
+    pub(crate) branches: Vec<Branch>,
     /// How it differs harmlessly from APISIX; for the operator.
-    pub notes: Vec<String>,
+    pub(crate) notes: Vec<String>,
+}
+
+impl Applied {
+    /// A route as it is.
+    pub(crate) fn nothing() -> Self {
+        Self {
+            branches: vec![Branch::default()],
+            notes: Vec::new(),
+        }
+    }
 }
 
 /// One way through a route.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Branch {
+pub(crate) struct Branch {
     /// All must match.
-    pub headers: Vec<HeaderMatcher>,
+    pub(crate) headers: Vec<HeaderMatcher>,
     /// Must be true, besides.
-    pub conditions: Vec<native::Expression>,
+    pub(crate) conditions: Vec<native::Expression>,
     /// What is done.
-    pub action: Action,
+    pub(crate) action: Action,
     /// The path sent to the upstream, from the path without its query.
-    pub path: Option<RegexMatchAndSubstitute>,
+    pub(crate) path: Option<RegexMatchAndSubstitute>,
     /// The host sent to the upstream, where the cluster passes the client's own (`pass_host: pass`).
-    pub host: Option<String>,
+    pub(crate) host: Option<String>,
     /// For `Route.typed_per_filter_config`.
-    pub filter_config: BTreeMap<String, Any>,
+    pub(crate) filter_config: BTreeMap<String, Any>,
 }
 
 /// What is done with a request in the end.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub enum Action {
+pub(crate) enum Action {
     /// What the route does anyway.
     #[default]
     Keep,
@@ -130,41 +145,43 @@ pub enum Action {
 
 /// A cluster and its weight; the weights of all are more than 0.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Share {
+pub(crate) struct Share {
     /// `None`: the route's own.
-    pub cluster: Option<String>,
+    pub(crate) cluster: Option<String>,
     /// Relative to the others.
-    pub weight: u32,
+    pub(crate) weight: u32,
 }
 
-/// Whether the plugins depend on [`Context::consumers`], so that the route must be made again when
-/// they change.
+/// Whether plugins depend on [`Context::consumers`]: a route must be made again when they change.
 #[must_use]
-pub fn uses_consumers(plugins: &[native::Plugin]) -> bool {
-    plugins
-        .iter()
-        .any(|plugin| auth::is_auth(plugin.name.as_str()))
+pub(crate) fn uses_consumers(plugins: &[native::Plugin]) -> bool {
+    plugins.iter().any(|plugin| auth::is_auth(&plugin.name))
 }
 
-/// Whether a program without a proxy, a gRPC client, can honour these plugins: none but those that only
-/// observe. A client that skipped any other would bypass it.
-pub fn apply_to_grpc<'a>(
-    plugins: impl IntoIterator<Item = &'a native::Plugin>,
-) -> Result<(), Unsupported> {
-    match plugins
-        .into_iter()
-        .find(|plugin| !is_run_by_agent(&plugin.name))
-    {
-        None => Ok(()),
+/// Whether plugins depend on [`Context::has_cluster`]: a route must be made again when clusters come
+/// and go.
+pub(crate) fn uses_clusters(plugins: &[native::Plugin]) -> bool {
+    plugins.iter().any(|plugin| plugin.name == split::NAME)
+}
+
+/// The same for a program without a proxy, a gRPC client: it runs no plugin, so it can honour none but
+/// those that only observe. A client that skipped any other would bypass it.
+pub(crate) fn apply_to_grpc(plugins: &[native::Plugin]) -> Result<Applied, Unsupported> {
+    match plugins.iter().find(|one| !is_run_by_agent(&one.name)) {
+        None => Ok(Applied::nothing()),
         Some(plugin) => Err(Unsupported {
             plugin: plugin.name.clone(),
+            rule: None,
             reason: "a gRPC client runs no plugins".to_owned(),
         }),
     }
 }
 
 /// Makes Envoy's configuration of a route's plugins and of the global rules.
-pub fn apply(plugins: &[native::Plugin], context: &Context<'_>) -> Result<Applied, Unsupported> {
+pub(crate) fn apply(
+    plugins: &[native::Plugin],
+    context: &Context<'_>,
+) -> Result<Applied, Unsupported> {
     let mut notes = Vec::new();
     let mut steps = Vec::new();
     let globals = context
@@ -177,12 +194,10 @@ pub fn apply(plugins: &[native::Plugin], context: &Context<'_>) -> Result<Applie
         }
         let unsupported = |reason: String| Unsupported {
             plugin: plugin.name.clone(),
-            reason: match rule {
-                Some(rule) => format!("{reason} (in {rule})"),
-                None => reason,
-            },
+            rule: rule.cloned(),
+            reason,
         };
-        let step = compile(plugin, rule.map(String::as_str), context, &mut notes);
+        let step = compile(plugin, rule, context, &mut notes);
         steps.push(step.map_err(unsupported)?);
     }
     check_auth(&steps)?;
@@ -200,6 +215,7 @@ fn check_auth(steps: &[Step]) -> Result<(), Unsupported> {
     match (first, auth.next()) {
         (Some(first), Some(second)) => Err(Unsupported {
             plugin: second.plugin.clone(),
+            rule: second.rule.clone(),
             reason: format!("{} is there too; only one can say who asks", first.plugin),
         }),
         _ => Ok(()),
@@ -208,7 +224,7 @@ fn check_auth(steps: &[Step]) -> Result<(), Unsupported> {
 
 fn compile(
     plugin: &native::Plugin,
-    rule: Option<&str>,
+    rule: Option<&Name>,
     context: &Context<'_>,
     notes: &mut Vec<String>,
 ) -> Result<Step, String> {
@@ -230,7 +246,7 @@ fn compile(
         "limit-count" => limit::limit_count(&mut options, &mut said)?,
         "limit-req" => limit::limit_req(&mut options, &mut said)?,
         "redirect" => redirect::redirect(&mut options)?,
-        "traffic-split" => split::traffic_split(&mut options, context)?,
+        split::NAME => split::traffic_split(&mut options, context)?,
         _ => return Err("it is not known here".to_owned()),
     };
     options.finish()?;
@@ -239,7 +255,7 @@ fn compile(
             .map(|note| format!("{}: {note}", plugin.name)),
     );
     Ok(Step {
-        rule: rule.map(str::to_owned),
+        rule: rule.cloned(),
         phase,
         priority: meta.priority.unwrap_or(priority),
         plugin: plugin.name.clone(),
@@ -263,6 +279,7 @@ fn branches(steps: &[Step]) -> Result<Vec<Branch>, Unsupported> {
     for step in steps {
         let unsupported = |reason: &str| Unsupported {
             plugin: step.plugin.clone(),
+            rule: step.rule.clone(),
             reason: reason.to_owned(),
         };
         for effect in &step.effects {

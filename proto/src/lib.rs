@@ -5,6 +5,7 @@
 //! argument. Rules of the protocol are cited by their number in `docs/xds-rules.md` (R1 to R114).
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod encoding;
 pub mod name;
 pub mod plugins;
 mod redact;
@@ -16,4 +17,5 @@ pub mod snapshot;
 pub mod step;
 pub mod subscriber;
 pub mod subscription;
+pub mod type_url;
 pub mod wire;

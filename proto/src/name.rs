@@ -1,109 +1,14 @@
-//! Owns the small words of the protocol: type URLs, resource names, versions.
+//! Owns the small words of the protocol: resource names and versions.
 //! Must not know: what a resource holds.
 
-use std::borrow::{Borrow, Cow};
+use std::borrow::Borrow;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 
-/// The type of a resource, as it stands in `type_url` and in `Any`.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TypeUrl(Cow<'static, str>);
-
-impl TypeUrl {
-    /// [`crate::wire::native::Cluster`]
-    pub const CLUSTER: Self = Self::known("type.googleapis.com/bellwether.v1.Cluster");
-    /// [`crate::wire::native::Endpoints`]
-    pub const ENDPOINTS: Self = Self::known("type.googleapis.com/bellwether.v1.Endpoints");
-    /// [`crate::wire::native::Certificate`]
-    pub const CERTIFICATE: Self = Self::known("type.googleapis.com/bellwether.v1.Certificate");
-    /// [`crate::wire::native::Consumer`]
-    pub const CONSUMER: Self = Self::known("type.googleapis.com/bellwether.v1.Consumer");
-    /// [`crate::wire::native::GlobalRule`]
-    pub const GLOBAL_RULE: Self = Self::known("type.googleapis.com/bellwether.v1.GlobalRule");
-    /// [`crate::wire::native::Route`]
-    pub const ROUTE: Self = Self::known("type.googleapis.com/bellwether.v1.Route");
-
-    /// The native types in make-before-break order: what is referred to stands before what refers (R84).
-    pub const NATIVE: [Self; 6] = [
-        Self::ENDPOINTS,
-        Self::CLUSTER,
-        Self::CERTIFICATE,
-        Self::CONSUMER,
-        Self::GLOBAL_RULE,
-        Self::ROUTE,
-    ];
-
-    const fn known(url: &'static str) -> Self {
-        Self(Cow::Borrowed(url))
-    }
-
-    /// The whole URL.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-
-    /// Where the type stands in make-before-break order: what is referred to before what refers (R84).
-    /// Types we do not know come last.
-    #[must_use]
-    pub fn rank(&self) -> usize {
-        let known = Self::NATIVE.iter().position(|known| known == self);
-        known.unwrap_or(Self::NATIVE.len())
-    }
-
-    /// Whether resources of another type may refer to this type's.
-    #[must_use]
-    pub fn is_referred_to(&self) -> bool {
-        [Self::ENDPOINTS, Self::CLUSTER, Self::CERTIFICATE].contains(self)
-    }
-
-    /// Whether traffic enters here: what nothing else refers to, and what keeps clusters in use.
-    #[must_use]
-    pub fn is_entry(&self) -> bool {
-        *self == Self::ROUTE
-    }
-
-    /// Whether a first request that names nothing means "everything" (R48, R49).
-    #[must_use]
-    pub fn has_legacy_wildcard(&self) -> bool {
-        Self::NATIVE.contains(self)
-    }
-
-    /// The last part, for people: `Route`.
-    #[must_use]
-    pub fn short(&self) -> &str {
-        self.0.rsplit('.').next().unwrap_or(&self.0)
-    }
-}
-
-impl From<String> for TypeUrl {
-    fn from(url: String) -> Self {
-        Self::NATIVE
-            .into_iter()
-            .find(|known| known.as_str() == url)
-            .unwrap_or(Self(Cow::Owned(url)))
-    }
-}
-
-impl From<&str> for TypeUrl {
-    fn from(url: &str) -> Self {
-        Self::from(url.to_owned())
-    }
-}
-
-impl fmt::Debug for TypeUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Display for TypeUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
+pub use crate::type_url::TypeUrl;
 
 /// The name of a resource, unique within its type. Cheap to clone.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -176,6 +81,23 @@ impl Version {
     #[must_use]
     pub fn of(content: &[u8]) -> Self {
         Self(first_128_bits(Sha256::digest(content).as_slice()))
+    }
+
+    /// A byte that differs from content to content.
+    pub(crate) fn last_byte(self) -> u8 {
+        let [.., last] = self.0.to_be_bytes();
+        last
+    }
+
+    /// The version of content that is to be forgotten after `ttl` (R92).
+    pub(crate) fn with_ttl(self, ttl: Duration) -> Self {
+        let Self(told) = Self::of(&ttl.as_nanos().to_be_bytes());
+        Self(self.0.wrapping_add(told))
+    }
+
+    /// The version of content that is warmed by parents of these versions (R83).
+    pub(crate) fn warmed_by(self, parents: SetVersion) -> Self {
+        Self(self.0.wrapping_add(parents.0))
     }
 
     /// Reads what [`fmt::Display`] wrote; `None` for a version that is not ours.

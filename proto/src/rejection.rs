@@ -14,6 +14,9 @@ use crate::wire::native::{Rejection, Rejections};
 /// Bytes of a reason that are kept. It comes from a client: it is cut and cleaned, never trusted (R101).
 pub const MAX_REASON_BYTES: usize = 512;
 
+/// Bytes of a NACK's text that are searched for names of resources.
+const MAX_SEARCHED_BYTES: usize = 16 << 10;
+
 /// `google.rpc.Code.INVALID_ARGUMENT`
 const INVALID_ARGUMENT: i32 = 3;
 
@@ -86,6 +89,57 @@ pub fn named_in(status: &Status) -> Vec<Rejection> {
         .collect()
 }
 
+/// Which of the offered resources a NACK rejects (R26): those that its details name, or those that its
+/// text names, as Envoy and gRPC do, or else all of them.
+#[must_use]
+pub(crate) fn verdicts(offered: &[(Name, Version)], status: &Status) -> Vec<(Name, Rejected)> {
+    let mut reasons: BTreeMap<String, String> = named_in(status)
+        .into_iter()
+        .map(|named| (named.name, named.reason))
+        .collect();
+    reasons.retain(|name, _| offered.iter().any(|(offered, _)| offered.as_str() == name));
+    let whole: Arc<str> = clean(&status.message).into();
+    let verdict = |(name, version): &(Name, Version), reason: &Arc<str>| {
+        let (version, reason) = (*version, reason.clone());
+        (name.clone(), Rejected { version, reason })
+    };
+    if !reasons.is_empty() {
+        let named = offered.iter().filter_map(|it| {
+            let reason = reasons.remove(it.0.as_str())?;
+            Some(verdict(it, &reason.into()))
+        });
+        return named.collect();
+    }
+    let text = searched(&status.message);
+    let in_text = |it: &&(Name, Version)| offered.len() > 1 && names(text, it.0.as_str());
+    let named: Vec<_> = offered.iter().filter(in_text).collect();
+    let all = || offered.iter().collect();
+    let rejected = if named.is_empty() { all() } else { named };
+    rejected.into_iter().map(|it| verdict(it, &whole)).collect()
+}
+
+/// The beginning of a text, so that a long one costs little.
+fn searched(text: &str) -> &str {
+    let end = text.len().min(MAX_SEARCHED_BYTES);
+    let end = (0..=end).rev().find(|at| text.is_char_boundary(*at));
+    &text[..end.unwrap_or_default()]
+}
+
+/// Whether the name stands in the text by itself, not as a part of another name.
+fn names(text: &str, name: &str) -> bool {
+    let is_of_name = |c: char| c.is_alphanumeric() || "-_/".contains(c);
+    text.match_indices(name).any(|(at, _)| {
+        let before = text[..at].chars().next_back();
+        let mut after = text[at + name.len()..].chars();
+        let next = match after.next() {
+            // The end of a sentence, or of a part of a name.
+            Some('.') => after.next(),
+            next => next,
+        };
+        !before.is_some_and(|c| is_of_name(c) || c == '.') && !next.is_some_and(is_of_name)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -142,5 +196,41 @@ mod tests {
             ],
         };
         assert!(named_in(&status).is_empty());
+    }
+
+    /// R26: what Envoy and gRPC write names what they could not apply.
+    #[test]
+    fn names_in_the_text_of_a_nack_are_what_it_rejects() {
+        let version = Version::of(b"1");
+        let offered: Vec<(Name, Version)> = ["upstreams/1", "upstreams/10", "a", "b.c"]
+            .iter()
+            .map(|name| (Name::from(*name), version))
+            .collect();
+        let rejected = |message: &str| {
+            let status = Status {
+                code: 13,
+                message: message.to_owned(),
+                details: Vec::new(),
+            };
+            let names = verdicts(&offered, &status).into_iter();
+            let names: Vec<String> = names.map(|(name, _)| name.to_string()).collect();
+            names.join(" ")
+        };
+        for (message, expected) in [
+            (
+                "Error adding/updating cluster(s) upstreams/10: no",
+                "upstreams/10",
+            ),
+            (
+                "resource upstreams/1: bad; resource b.c: bad",
+                "upstreams/1 b.c",
+            ),
+            ("cannot load b.c.", "b.c"),
+            ("something is wrong", "upstreams/1 upstreams/10 a b.c"),
+            ("a", "a"),
+            ("\"a\" is bad, b.cd is not", "a"),
+        ] {
+            assert_eq!(rejected(message), expected, "{message}");
+        }
     }
 }

@@ -1,11 +1,18 @@
 //! Owns one resource: its name, its version and its bytes, encoded once for every stream.
 //! Must not know: sets, subscriptions, streams.
 
+mod expiry;
+
+use std::time::Duration;
+
 use bytes::{Bytes, BytesMut};
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint, encoded_len_varint, key_len, string};
 
-use crate::name::{Name, ResourceId, TypeUrl, Version};
+use crate::encoding::Encoding;
+use crate::name::{Name, ResourceId, SetVersion, TypeUrl, Version};
+
+use expiry::Expiry;
 
 /// Field numbers of `envoy.service.discovery.v3.Resource`, `google.protobuf.Any` and the responses.
 mod field {
@@ -26,10 +33,13 @@ mod field {
 pub struct Resource {
     id: ResourceId,
     version: Version,
+    /// Of the body alone. Differs from `version` in what is warmed by parents.
+    content: Version,
     refers: Box<[ResourceId]>,
     delta_entry: Bytes,
     any_at: usize,
     body_at: usize,
+    expiry: Option<Box<Expiry>>,
 }
 
 impl Resource {
@@ -41,7 +51,17 @@ impl Resource {
     /// The same from a body that is encoded already.
     #[must_use]
     pub fn from_encoded(id: ResourceId, body: &[u8], refers: Vec<ResourceId>) -> Self {
-        let version = Version::of(body);
+        let content = Version::of(body);
+        Self::encode(id, body, content, content, refers.into())
+    }
+
+    fn encode(
+        id: ResourceId,
+        body: &[u8],
+        content: Version,
+        version: Version,
+        refers: Box<[ResourceId]>,
+    ) -> Self {
         let version_text = version.to_string();
         let type_url = id.type_url.as_str().to_owned();
         let name = id.name.as_str().to_owned();
@@ -77,11 +97,45 @@ impl Resource {
         Self {
             id,
             version,
-            refers: refers.into(),
+            content,
+            refers,
             delta_entry: entry.freeze(),
             any_at,
             body_at,
+            expiry: None,
         }
+    }
+
+    /// The same, to be forgotten by clients that understand it when they have not heard of it for `ttl`
+    /// (R89): while the stream is up, the session sends heartbeats well within that time (R91, R93).
+    /// It is a part of the version: another time to live is sent to those who have the resource (R92).
+    #[must_use]
+    pub fn with_ttl(self, ttl: Duration) -> Self {
+        let content = self.content.with_ttl(ttl);
+        let mut expiring = Self::encode(
+            self.id.clone(),
+            &self.body(),
+            content,
+            content,
+            self.refers.clone(),
+        );
+        expiring.expiry = Some(Box::new(Expiry::new(&expiring, ttl)));
+        expiring
+    }
+
+    pub(crate) fn is_warmed_by(&self, parents: SetVersion) -> bool {
+        self.version == self.content.warmed_by(parents)
+    }
+
+    /// The same as a child of `parents`: it has another version when one of them has, so that it is sent
+    /// again after a parent has changed (R83), to everybody and by the same bytes.
+    #[must_use]
+    pub(crate) fn warmed_by(&self, parents: SetVersion) -> Self {
+        let version = self.content.warmed_by(parents);
+        let (id, refers) = (self.id.clone(), self.refers.clone());
+        let mut again = Self::encode(id, &self.body(), self.content, version, refers);
+        again.expiry = self.ttl().map(|ttl| Box::new(Expiry::new(&again, ttl)));
+        again
     }
 
     /// Type and name.
@@ -102,7 +156,7 @@ impl Resource {
         &self.id.name
     }
 
-    /// The hash of the body.
+    /// The hash of the body, and of the parents of what is warmed by parents.
     #[must_use]
     pub fn version(&self) -> Version {
         self.version
@@ -120,16 +174,28 @@ impl Resource {
         self.delta_entry.slice(self.body_at..)
     }
 
-    /// The entry of field `resources` in a `DeltaDiscoveryResponse`, tag and length included.
+    /// How long clients keep it without hearing of it.
     #[must_use]
-    pub fn delta_entry(&self) -> &Bytes {
-        &self.delta_entry
+    pub fn ttl(&self) -> Option<Duration> {
+        self.expiry.as_ref().map(|expiry| expiry.ttl())
     }
 
-    /// The entry of field `resources` in a `DiscoveryResponse`, tag and length included.
+    /// The entry of field `resources` in a response, tag and length included.
     #[must_use]
-    pub fn sotw_entry(&self) -> Bytes {
-        self.delta_entry.slice(self.any_at..)
+    pub fn entry(&self, encoding: Encoding) -> Bytes {
+        match (&self.expiry, encoding) {
+            (Some(expiry), Encoding::DeltaTtl | Encoding::SotwTtl) => expiry.entry(encoding),
+            (_, Encoding::Delta | Encoding::DeltaTtl) => self.delta_entry.clone(),
+            (_, Encoding::Sotw | Encoding::SotwTtl) => self.delta_entry.slice(self.any_at..),
+        }
+    }
+
+    /// The entry that says it is still there and has not changed (R91), if it has a time to live and the
+    /// client understands that.
+    #[must_use]
+    pub fn heartbeat(&self, encoding: Encoding) -> Option<Bytes> {
+        let expiry = self.expiry.as_ref().filter(|_| encoding.has_ttl())?;
+        Some(expiry.heartbeat(encoding))
     }
 }
 
@@ -164,7 +230,7 @@ mod tests {
     #[test]
     fn a_delta_entry_decodes_as_the_generated_code_wants_it() {
         let (message, resource) = sample();
-        let mut response = DeltaDiscoveryResponse::decode(resource.delta_entry().clone()).unwrap();
+        let mut response = DeltaDiscoveryResponse::decode(resource.entry(Encoding::Delta)).unwrap();
         let entry = response.resources.pop().unwrap();
         assert_eq!(entry.name, "upstreams/1");
         assert_eq!(entry.version, resource.version().to_string());
@@ -177,7 +243,7 @@ mod tests {
     #[test]
     fn a_sotw_entry_is_the_tail_of_the_delta_entry() {
         let (message, resource) = sample();
-        let response = DiscoveryResponse::decode(resource.sotw_entry()).unwrap();
+        let response = DiscoveryResponse::decode(resource.entry(Encoding::Sotw)).unwrap();
         assert_eq!(response.resources.len(), 1);
         assert_eq!(
             Endpoints::decode(response.resources[0].value.clone()).unwrap(),

@@ -1,10 +1,11 @@
-//! Owns the server half of one delta stream: requests, snapshots and the time go in; responses, events
-//! and a deadline come out. Must not know: sockets, tasks, which fleet the node belongs to.
+//! Owns the server half of one stream, delta or state of the world: requests, snapshots and the time go
+//! in; responses, events and a deadline come out. Must not know: sockets, tasks, which fleet the node
+//! belongs to.
 //!
 //! Each type is an independent [`Lane`] (R6). The session itself keeps what binds them together: nonces
-//! that are unique on the stream (R13), and make before break (R84 to R87): a type is sent only when
-//! everything it may refer to has been sent at the same snapshot, and what is referred to is removed
-//! only when nothing that was sent refers to it any more.
+//! that are unique on the stream (R13), and make before break (R84 to R87): a resource is sent only when
+//! everything it refers to has been sent, and what is referred to is removed only when nothing that was
+//! sent refers to it any more.
 
 mod lane;
 mod nonce;
@@ -17,14 +18,16 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
-use crate::name::{Name, TypeUrl};
+use crate::encoding::{Encoding, Transport};
+use crate::name::{Name, ResourceId, TypeUrl, Version};
 use crate::rejection::Rejected;
+use crate::resource::Resource;
 use crate::snapshot::{Position, Snapshot};
 use crate::step::encode_nonce;
 use crate::wire::core::Node;
-use crate::wire::discovery::DeltaDiscoveryRequest;
+use crate::wire::discovery::{DeltaDiscoveryRequest, DiscoveryRequest};
 
-use lane::Lane;
+use lane::{Gate, Lane, Stamp};
 use nonce::Nonce;
 
 /// How long a response may stay unanswered before what waits for it goes on without (R87). Longer than
@@ -47,6 +50,17 @@ pub enum Refusal {
     /// R4.
     #[error("the request names no type_url, which an aggregated stream requires")]
     NoType,
+    /// A stream of one type's own service is asked for another.
+    #[error("this service serves {served} only, not {asked:?}")]
+    OtherType {
+        /// What the service is for.
+        served: TypeUrl,
+        /// What the request names.
+        asked: String,
+    },
+    /// R108.
+    #[error("resource locators (dynamic parameters) are not supported; subscribe to names")]
+    Locators,
     /// See [`MAX_TYPES`].
     #[error("the stream subscribes to more than {MAX_TYPES} types")]
     TooManyTypes,
@@ -58,7 +72,7 @@ pub enum Refusal {
 /// A response to be sent: the shared payload, then the nonce of this stream.
 #[derive(Clone, Debug)]
 pub struct Outgoing {
-    /// An encoded `DeltaDiscoveryResponse` without its nonce, the same bytes for every stream.
+    /// An encoded response without its nonce, the same bytes for every stream.
     pub payload: Bytes,
     /// The encoded nonce field, which completes it.
     pub nonce: Bytes,
@@ -78,7 +92,9 @@ pub enum Event {
     Nacked {
         /// Of this type.
         type_url: TypeUrl,
-        /// Which, and why.
+        /// What the node says, cut and cleaned.
+        reason: String,
+        /// Which, and why. Empty if the response offered nothing.
         rejected: Vec<(Name, Rejected)>,
     },
 }
@@ -117,6 +133,32 @@ pub struct TypeStatus {
     pub rejected: Vec<(Name, Rejected)>,
 }
 
+/// What is known of one resource at a node (R111).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ResourceState {
+    /// Subscribed, and not sent or not answered yet.
+    Requested,
+    /// Subscribed, and there is none: the node was told so.
+    DoesNotExist,
+    /// Accepted.
+    Acked,
+    /// Rejected, and not changed since.
+    Nacked(Rejected),
+}
+
+/// One resource of a node, for client status and the list of nodes.
+#[derive(Clone, Debug)]
+pub struct ResourceStatus {
+    /// The type.
+    pub type_url: TypeUrl,
+    /// The name.
+    pub name: Name,
+    /// The version that the node has accepted, as far as is known.
+    pub version: Option<Version>,
+    /// What became of it.
+    pub state: ResourceState,
+}
+
 pub use lane::Mark;
 
 /// A node that reconnects subscribes type by type. Until the types through which traffic enters are
@@ -130,10 +172,17 @@ enum Opening {
     Over,
 }
 
-/// The server half of a delta stream.
-#[derive(Debug, Default)]
+/// The server half of a stream.
+#[derive(Debug)]
 pub struct Session {
+    transport: Transport,
+    encoding: Encoding,
+    /// The one type of a stream of that type's own service.
+    only: Option<TypeUrl>,
+    /// In make-before-break order.
     lanes: Vec<Lane>,
+    /// Indexes of the lanes in the order of removals.
+    removal: Vec<usize>,
     snapshot: Option<Arc<Snapshot>>,
     /// The newest position the node has seen.
     seen: Option<Position>,
@@ -141,34 +190,117 @@ pub struct Session {
     opening: Opening,
     /// The last one used.
     nonce: Nonce,
+    /// Differs from node to node.
+    jitter: u8,
+}
+
+impl Default for Session {
+    fn default() -> Self {
+        Self::new(Transport::Delta)
+    }
 }
 
 impl Session {
-    /// A stream on which nothing was said yet.
+    /// An aggregated stream on which nothing was said yet.
     #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+    pub fn new(transport: Transport) -> Self {
+        Self {
+            transport,
+            encoding: match transport {
+                Transport::Delta => Encoding::Delta,
+                Transport::Sotw => Encoding::Sotw,
+            },
+            only: None,
+            lanes: Vec::new(),
+            removal: Vec::new(),
+            snapshot: None,
+            seen: None,
+            greeted: false,
+            opening: Opening::New,
+            nonce: Nonce::default(),
+            jitter: 0,
+        }
     }
 
-    /// Takes a request.
+    /// A stream of one type's own service: requests need not name the type, and may name no other (R4).
+    /// There is no order between the types of several such streams (R88).
+    #[must_use]
+    pub fn of_type(transport: Transport, only: TypeUrl) -> Self {
+        Self {
+            only: Some(only),
+            opening: Opening::Over,
+            ..Self::new(transport)
+        }
+    }
+
+    /// Takes a request of a delta stream.
     ///
     /// # Errors
     /// The stream must be ended with this refusal.
+    ///
+    /// # Panics
+    /// The stream is not a delta stream.
     pub fn on_request(&mut self, request: DeltaDiscoveryRequest) -> Result<Option<Event>, Refusal> {
-        if request.type_url.is_empty() {
-            return Err(Refusal::NoType);
+        assert_eq!(self.transport, Transport::Delta);
+        let locators = &request.resource_locators_subscribe;
+        if !locators.is_empty() || !request.resource_locators_unsubscribe.is_empty() {
+            return Err(Refusal::Locators);
         }
+        let at = self.meet(request.node.as_ref(), &request.type_url)?;
+        let event = self.lanes[at].on_delta(request);
+        self.check_names()?;
+        Ok(event)
+    }
+
+    /// Takes a request of a state-of-the-world stream.
+    ///
+    /// # Errors
+    /// The stream must be ended with this refusal.
+    ///
+    /// # Panics
+    /// The stream is not a state-of-the-world stream.
+    pub fn on_sotw_request(&mut self, request: DiscoveryRequest) -> Result<Option<Event>, Refusal> {
+        assert_eq!(self.transport, Transport::Sotw);
+        if !request.resource_locators.is_empty() {
+            return Err(Refusal::Locators);
+        }
+        let at = self.meet(request.node.as_ref(), &request.type_url)?;
+        let event = self.lanes[at].on_sotw(request);
+        self.check_names()?;
+        Ok(event)
+    }
+
+    /// The lane that a request is for.
+    fn meet(&mut self, node: Option<&Node>, type_url: &str) -> Result<usize, Refusal> {
+        let type_url = match &self.only {
+            Some(only) if type_url.is_empty() || type_url == only.as_str() => only.clone(),
+            Some(served) => {
+                return Err(Refusal::OtherType {
+                    served: served.clone(),
+                    asked: crate::rejection::clean(type_url),
+                });
+            }
+            None if type_url.is_empty() => return Err(Refusal::NoType),
+            None => TypeUrl::from(type_url),
+        };
         if !self.greeted {
             // R7, R8: only the first request is sure to name the node, and later ones can't change it.
             self.greeted = true;
-            self.seen = request.node.as_ref().and_then(seen_position);
+            if let Some(node) = node {
+                self.seen = seen_position(node);
+                self.encoding = Encoding::for_node(self.transport, node);
+                self.jitter = Version::of(node.id.as_bytes()).last_byte();
+            }
         }
-        let at = self.lane(TypeUrl::from(request.type_url.as_str()))?;
-        let event = self.lanes[at].on_request(request);
-        if self.lanes.iter().map(Lane::name_count).sum::<usize>() > MAX_NAMES {
+        self.lane(type_url)
+    }
+
+    fn check_names(&self) -> Result<(), Refusal> {
+        let names: usize = self.lanes.iter().map(Lane::name_count).sum();
+        if names > MAX_NAMES {
             return Err(Refusal::TooManyNames);
         }
-        Ok(event)
+        Ok(())
     }
 
     /// Takes the newest snapshot; those not sent yet are forgotten.
@@ -182,11 +314,16 @@ impl Session {
         if self.holds_back().is_some() {
             return None;
         }
-        self.lanes.iter_mut().for_each(|lane| lane.on_time(now));
+        for lane in &mut self.lanes {
+            lane.on_time(now);
+            lane.plan_heartbeat(now, self.jitter);
+        }
         let nonce = self.nonce.next();
+        let stamp = Stamp { now, nonce };
         let payload = self
-            .poll_upserts(now, &snapshot, nonce)
-            .or_else(|| self.poll_removals(now, &snapshot, nonce))?;
+            .poll_upserts(stamp, &snapshot)
+            .or_else(|| self.poll_removals(stamp, &snapshot))
+            .or_else(|| self.poll_heartbeats(stamp, &snapshot))?;
         self.nonce = nonce;
         Some(Outgoing {
             payload,
@@ -203,7 +340,7 @@ impl Session {
         };
         self.lanes
             .iter()
-            .filter_map(Lane::patience_ends)
+            .flat_map(|lane| lane.patience_ends().into_iter().chain(lane.beats_at()))
             .chain(opening)
             .min()
     }
@@ -211,6 +348,11 @@ impl Session {
     /// The state of every type, in make-before-break order.
     pub fn status(&self) -> impl Iterator<Item = TypeStatus> {
         self.lanes.iter().map(Lane::status)
+    }
+
+    /// Every resource that the node has subscribed to, and what became of it.
+    pub fn resources(&self) -> impl Iterator<Item = ResourceStatus> + '_ {
+        self.lanes.iter().flat_map(Lane::resources)
     }
 
     /// Why nothing is said although there is something to say: what we know is less than what the node
@@ -245,7 +387,10 @@ impl Session {
             Ok(at) => Ok(at),
             Err(_) if self.lanes.len() == MAX_TYPES => Err(Refusal::TooManyTypes),
             Err(at) => {
-                self.lanes.insert(at, Lane::new(type_url));
+                self.lanes.insert(at, Lane::new(type_url, self.encoding));
+                self.removal = (0..self.lanes.len()).collect();
+                self.removal
+                    .sort_by_key(|at| self.lanes[*at].type_url().removal_rank());
                 Ok(at)
             }
         }
@@ -261,28 +406,65 @@ impl Session {
         matches!(self.opening, Opening::Until(_))
     }
 
-    /// In make-before-break order; a lane waits until everything before it is on the wire (R85), not
-    /// until it is acknowledged (R86).
-    fn poll_upserts(&mut self, now: Instant, snapshot: &Snapshot, nonce: Nonce) -> Option<Bytes> {
-        for lane in &mut self.lanes {
-            if let Some(payload) = lane.poll_upserts(now, snapshot, nonce) {
+    /// In make-before-break order. While not everything of a type is on the wire, what refers to it
+    /// goes as far as what it refers to is there (R85); it does not wait for its own parent (R86), nor
+    /// for more than it needs (R87).
+    fn poll_upserts(&mut self, stamp: Stamp, snapshot: &Snapshot) -> Option<Bytes> {
+        let mut blocked = false;
+        for at in 0..self.lanes.len() {
+            let (earlier, rest) = self.lanes.split_at_mut(at);
+            let lane = &mut rest[0];
+            let gate = |resource: &Resource| {
+                let mut refers = resource.refers().iter();
+                refers.all(|id| {
+                    let mut lanes = earlier
+                        .iter()
+                        .filter(|lane| *lane.type_url() == id.type_url);
+                    lanes.all(|lane| lane.lets(&id.name))
+                })
+            };
+            let gate: Option<&Gate<'_>> = if blocked && lane.type_url().waits() {
+                Some(&gate)
+            } else {
+                None
+            };
+            if let Some(payload) = lane.poll_upserts(stamp, snapshot, gate) {
+                self.follow(at, snapshot);
                 return Some(payload);
             }
-            if !lane.is_sent(snapshot) {
-                return None;
-            }
+            blocked |= !lane.is_sent(snapshot) || lane.is_warming();
         }
         None
     }
 
+    /// R83: what a client warms is sent again after its parent, unless it is still to come.
+    fn follow(&mut self, at: usize, snapshot: &Snapshot) {
+        let Some(children) = self.lanes[at].type_url().children() else {
+            return;
+        };
+        let sent = self.lanes[at].just_sent();
+        let refers = sent.flat_map(|parent| parent.refers());
+        let ids: Vec<ResourceId> = refers
+            .filter(|id| id.type_url == children)
+            .cloned()
+            .collect();
+        let lane = self
+            .lanes
+            .iter_mut()
+            .find(|lane| *lane.type_url() == children);
+        lane.into_iter()
+            .for_each(|lane| lane.follow(&ids, snapshot));
+    }
+
     /// Against that order: what refers goes before what is referred to. A node that rejected something
     /// may still use what its last good version refers to, so nothing is taken from it.
-    fn poll_removals(&mut self, now: Instant, snapshot: &Snapshot, nonce: Nonce) -> Option<Bytes> {
-        if self.is_opening(now) {
+    fn poll_removals(&mut self, stamp: Stamp, snapshot: &Snapshot) -> Option<Bytes> {
+        if self.is_opening(stamp.now) {
             return None;
         }
-        for lane in self.lanes.iter_mut().rev() {
-            if let Some(payload) = lane.poll_removals(now, snapshot, nonce) {
+        for at in &self.removal {
+            let lane = &mut self.lanes[*at];
+            if let Some(payload) = lane.poll_removals(stamp, snapshot) {
                 return Some(payload);
             }
             if !lane.is_settled(snapshot) || lane.has_rejected() {
@@ -290,6 +472,11 @@ impl Session {
             }
         }
         None
+    }
+
+    fn poll_heartbeats(&mut self, stamp: Stamp, snapshot: &Snapshot) -> Option<Bytes> {
+        let mut lanes = self.lanes.iter_mut();
+        lanes.find_map(|lane| lane.poll_heartbeat(stamp, snapshot))
     }
 }
 

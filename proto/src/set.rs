@@ -14,6 +14,8 @@ use crate::resource::Resource;
 pub struct ResourceSet {
     resources: OrdMap<Name, Arc<Resource>>,
     version: SetVersion,
+    /// How many have a time to live.
+    expiring: usize,
 }
 
 /// One difference between two sets.
@@ -21,8 +23,8 @@ pub struct ResourceSet {
 pub enum Difference<'a> {
     /// New or changed.
     Upsert(&'a Arc<Resource>),
-    /// Gone.
-    Removed(&'a Name),
+    /// Gone; this is what it was.
+    Removed(&'a Arc<Resource>),
 }
 
 impl ResourceSet {
@@ -65,17 +67,24 @@ impl ResourceSet {
                 DiffItem::Update {
                     new: (_, resource), ..
                 } => Difference::Upsert(resource),
-                DiffItem::Remove(name, _) => Difference::Removed(name),
+                DiffItem::Remove(_, resource) => Difference::Removed(resource),
             })
+    }
+
+    /// Whether any resource has a time to live.
+    #[must_use]
+    pub fn has_expiring(&self) -> bool {
+        self.expiring > 0
     }
 
     /// Puts a resource in; the one it replaces.
     pub(crate) fn insert(&mut self, resource: Arc<Resource>) -> Option<Arc<Resource>> {
         let name = resource.name().clone();
         self.version.add(&name, resource.version());
+        self.expiring += usize::from(resource.ttl().is_some());
         let old = self.resources.insert(name, resource);
         if let Some(old) = &old {
-            self.version.remove(old.name(), old.version());
+            self.forget(old);
         }
         old
     }
@@ -83,8 +92,13 @@ impl ResourceSet {
     /// Takes a resource out.
     pub(crate) fn remove(&mut self, name: &Name) -> Option<Arc<Resource>> {
         let old = self.resources.remove(name)?;
-        self.version.remove(old.name(), old.version());
+        self.forget(&old);
         Some(old)
+    }
+
+    fn forget(&mut self, old: &Resource) {
+        self.version.remove(old.name(), old.version());
+        self.expiring -= usize::from(old.ttl().is_some());
     }
 }
 

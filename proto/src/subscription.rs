@@ -8,10 +8,12 @@ use crate::name::Name;
 /// The name that means "everything" (R47).
 const WILDCARD: &str = "*";
 
-/// What a delta stream wants of one type.
+/// What a stream wants of one type.
 #[derive(Clone, Debug, Default)]
 pub struct Subscription {
     wildcard: bool,
+    /// A state-of-the-world request has named something, so that none means none from now on.
+    has_named: bool,
     names: BTreeSet<Name>,
 }
 
@@ -67,6 +69,26 @@ impl Subscription {
             }
         }
         changed.due = due.into_iter().collect();
+        changed
+    }
+
+    /// Takes the whole list of a state-of-the-world request (R37). A list that names nothing means
+    /// everything, for a type that has that, as long as none has named anything (R49, R50).
+    pub fn restate(&mut self, legacy_wildcard: bool, names: Vec<String>) -> Changed {
+        let mut changed = Changed::default();
+        let named_before = self.has_named;
+        self.has_named |= !names.is_empty();
+        let legacy = legacy_wildcard && !named_before && names.is_empty();
+        let (wildcards, names): (Vec<_>, Vec<_>) = names.into_iter().partition(|n| n == WILDCARD);
+        let wildcard = legacy || !wildcards.is_empty();
+        changed.wildcard_started = wildcard && !self.wildcard;
+        self.wildcard = wildcard;
+        let names: BTreeSet<Name> = names.into_iter().map(Name::from).collect();
+        let before = std::mem::replace(&mut self.names, names);
+        // R38: what is named anew is sent, even if it was sent before.
+        changed.due = self.names.difference(&before).cloned().collect();
+        let dropped = before.difference(&self.names).filter(|_| !self.wildcard);
+        changed.dropped = dropped.cloned().collect();
         changed
     }
 
@@ -177,5 +199,31 @@ mod tests {
         let changed = s.update(false, true, names(&["A", "*", "A"]), Vec::new());
         assert_eq!(due(&changed), ["A"]);
         assert!(changed.wildcard_started);
+    }
+
+    /// R50, the walk of the specification: nothing, then `*` and A, then A, then nothing.
+    #[test]
+    fn the_sotw_walk_of_the_specification() {
+        let mut s = Subscription::default();
+        assert!(s.restate(true, Vec::new()).wildcard_started);
+        assert!(s.is_wildcard());
+        let changed = s.restate(true, names(&["*", "A"]));
+        assert!(s.is_wildcard() && !changed.wildcard_started);
+        assert_eq!(due(&changed), ["A"]);
+        let changed = s.restate(true, names(&["A"]));
+        assert!(!s.is_wildcard() && s.wants(&"A".into()) && !s.wants(&"B".into()));
+        assert!(changed.due.is_empty() && changed.dropped.is_empty());
+        let changed = s.restate(true, Vec::new());
+        assert!(!s.is_wildcard() && !s.wants(&"A".into()));
+        assert_eq!(changed.dropped, [Name::from("A")]);
+        assert!(s.restate(true, names(&["*"])).wildcard_started, "R55");
+    }
+
+    /// R48: endpoints, routes and secrets that nobody names are not wanted.
+    #[test]
+    fn an_empty_list_means_nothing_where_the_type_has_no_such_wildcard() {
+        let mut s = Subscription::default();
+        let changed = s.restate(false, Vec::new());
+        assert!(!changed.wildcard_started && !s.wants(&"A".into()));
     }
 }

@@ -31,11 +31,11 @@ use axum::extract::{Path, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
+use bellwether_xds::nodes::Nodes;
 use http::{HeaderMap, HeaderValue, Method, header};
 use tokio::sync::watch;
 
 use crate::fleet::{DEFAULT_FLEET, Fleet};
-use crate::nodes::Nodes;
 
 mod access;
 mod answer;

@@ -4,6 +4,7 @@
 mod logging;
 mod metrics;
 mod open;
+mod port;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -12,16 +13,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use bellwether_xds::nodes::Nodes;
+use bellwether_xds::{self as xds, Discovery, Port};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::admin::{self, AdminState, Keys};
+use crate::admission::Fleets;
 use crate::cli::ServeArgs;
-use crate::nodes::Nodes;
+use crate::metrics::XdsMetrics;
 use crate::publish::publish;
 use crate::store::follow::FollowOptions;
-use crate::xds::{self, Discovery, XdsMetrics};
 
 pub use logging::init as init_logging;
 pub use open::open_store;
@@ -34,11 +37,13 @@ const DRAIN: Duration = Duration::from_secs(10);
 pub struct Bound {
     /// Where proxies connect.
     pub xds: SocketAddr,
+    /// Whether they do by TLS.
+    pub tls: bool,
     /// Where the Admin API is.
     pub admin: SocketAddr,
     /// An API key that was made because none was configured. Nobody will see it again.
     pub made_key: Option<String>,
-    xds_listener: TcpListener,
+    port: Port,
     admin_listener: TcpListener,
     discovery: Discovery,
     state: AdminState,
@@ -58,7 +63,11 @@ pub async fn bind(args: &ServeArgs, key_of_env: Option<&str>) -> anyhow::Result<
         let (made, text) = Keys::generate();
         (keys, made_key) = (made, Some(text));
     }
-    let xds_listener = listen("--xds-listen", args.xds_listen).await?;
+    let port = Port {
+        tls: port::tls(&args.port).await?,
+        listener: listen("--xds-listen", args.port.xds_listen).await?,
+    };
+    let identities = port::identities(&args.port).await?;
     let admin_listener = listen("--admin-listen", args.admin_listen).await?;
     let store = open_store(&args.store).await?;
 
@@ -74,9 +83,13 @@ pub async fn bind(args: &ServeArgs, key_of_env: Option<&str>) -> anyhow::Result<
     let (going_down, goes_down) = watch::channel(false);
     let nodes = Nodes::start();
     let discovery = Discovery {
-        fleets: Arc::new(feeds),
+        admission: Arc::new(Fleets::new(
+            feeds,
+            identities,
+            args.port.secrets_for_anyone(),
+        )),
+        observer: Arc::new(XdsMetrics::new(&mut registry)),
         nodes: nodes.clone(),
-        metrics: XdsMetrics::new(&mut registry),
         going_down: goes_down,
     };
     let (_, fleets) = watch::channel(Arc::clone(&known));
@@ -88,10 +101,11 @@ pub async fn bind(args: &ServeArgs, key_of_env: Option<&str>) -> anyhow::Result<
         metrics_need_key: args.metrics_need_key,
     };
     Ok(Bound {
-        xds: xds_listener.local_addr()?,
+        xds: port.listener.local_addr()?,
+        tls: port.tls.is_some(),
         admin: admin_listener.local_addr()?,
         made_key,
-        xds_listener,
+        port,
         admin_listener,
         discovery,
         state,
@@ -112,7 +126,7 @@ impl Bound {
     /// A listener fails.
     pub async fn run(self, stop: impl Future<Output = ()> + Send) -> anyhow::Result<()> {
         let mut goes_down = self.discovery.going_down.clone();
-        let xds = tokio::spawn(xds::serve(self.xds_listener, self.discovery));
+        let xds = tokio::spawn(xds::serve(self.port, self.discovery));
         let admin = axum::serve(self.admin_listener, admin::router(self.state))
             .with_graceful_shutdown(async move {
                 let _ = goes_down.wait_for(|down| *down).await;

@@ -18,6 +18,7 @@ pub mod inspect;
 mod nodes;
 mod output;
 mod plan;
+mod port;
 mod redact;
 mod resources;
 mod serve;
@@ -27,6 +28,7 @@ mod summary;
 
 pub use inspect::InspectArgs;
 pub use output::Io;
+pub use port::{ClientAuthArg, PortArgs, SecretsArg};
 pub use serve::{FleetArg, ServeArgs, StoreArgs};
 pub use store_url::{BadStoreUrl, StoreUrl};
 
@@ -56,7 +58,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run a discovery server
-    Serve(ServeArgs),
+    Serve(Box<ServeArgs>),
     /// Show the resources of a kind, or one of them
     Get(resources::GetArgs),
     /// Create or replace one resource
@@ -189,7 +191,7 @@ pub async fn run(args: impl IntoIterator<Item = OsString>, env: &Env, io: &mut I
         Err(error) => return Run::Finished(refuse(&error, io)),
     };
     let done = match cli.command {
-        Command::Serve(args) => return Run::Serve(Box::new(args)),
+        Command::Serve(args) => return Run::Serve(args),
         Command::Inspect(args) => return Run::Inspect(Box::new(args)),
         Command::Get(args) => resources::get(&args, env, io).await,
         Command::Put(args) => resources::put(&args, env, io).await,

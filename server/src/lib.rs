@@ -3,6 +3,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod admin;
+pub mod admission;
 pub mod app;
 pub mod catalog;
 pub mod cli;
@@ -10,9 +11,8 @@ pub mod clock;
 pub mod fleet;
 mod json;
 pub mod keys;
-pub mod nodes;
+pub mod metrics;
 pub mod program;
 pub mod publish;
 pub mod schema;
 pub mod store;
-pub mod xds;

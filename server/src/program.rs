@@ -49,7 +49,8 @@ async fn serve(args: &ServeArgs, env: &Env) -> anyhow::Result<Exit> {
     let key = env.get(cli::ADMIN_KEY_VARIABLE).map(String::as_str);
     let bound = app::bind(args, key).await?;
     let mut out = std::io::stdout();
-    writeln!(out, "proxies connect to http://{}", bound.xds)?;
+    let scheme = if bound.tls { "https" } else { "http" };
+    writeln!(out, "proxies connect to {scheme}://{}", bound.xds)?;
     writeln!(out, "the Admin API is at http://{}", bound.admin)?;
     if let Some(key) = &bound.made_key {
         writeln!(out, "API key, made now and shown only here: {key}")?;

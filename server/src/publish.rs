@@ -8,6 +8,7 @@ use std::time::Instant;
 
 use bellwether::snapshot::{Changes, Position, Snapshot};
 use bellwether::step::Published;
+use bellwether_xds::SnapshotFeed;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::watch;
 use tracing::{error, info, warn};
@@ -17,7 +18,6 @@ use crate::fleet::{Fleet, FleetStatus, KeyProblem};
 use crate::keys::Prefix;
 use crate::store::follow::{FollowOptions, Follower, follow};
 use crate::store::{Batch, Store};
-use crate::xds::SnapshotFeed;
 use journal::Journal;
 
 /// Batches that are compiled together when they come faster than they can be published.

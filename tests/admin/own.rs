@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use bellwether_server::fleet::{FleetStatus, KeyProblem};
-use bellwether_server::nodes::Identity;
 use bellwether_server::store::etcd::EtcdStore;
+use bellwether_xds::nodes::Identity;
 use serde_json::json;
 
 use super::api::{ADMIN, Api, of_member};
@@ -81,9 +81,10 @@ async fn nodes() {
     let node = async |id: &str, fleet: &str| {
         let identity = Identity {
             id: id.into(),
-            fleet: fleet.into(),
+            group: fleet.into(),
             user_agent: "test".into(),
             address: "127.0.0.1:1".into(),
+            ..Identity::default()
         };
         api.nodes.register(identity).await
     };

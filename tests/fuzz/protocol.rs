@@ -8,6 +8,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bellwether::encoding::Transport;
 use bellwether::name::{ResourceId, TypeUrl};
 use bellwether::resource::Resource;
 use bellwether::session::Session;
@@ -89,7 +90,7 @@ fn snapshot(base: &Snapshot, revision: u64) -> Snapshot {
 fn run_session(input: &[u8]) -> u64 {
     let mut seen = DefaultHasher::new();
     let mut now = Instant::now();
-    let mut session = Session::new();
+    let mut session = Session::new(Transport::Delta);
     let mut current = Snapshot::default();
     let Ok(requests) = Requests::decode(input) else {
         return 0;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
-    KeyPair, KeyUsagePurpose,
+    KeyPair, KeyUsagePurpose, SanType, date_time_ymd,
 };
 
 /// An authority and the certificates it has issued, in a folder.
@@ -54,6 +54,28 @@ impl Pki {
     /// A certificate for `localhost` and `127.0.0.1`, good for servers and clients. Issuing the same
     /// name again replaces the files, as a rotation does.
     pub fn issue(&self, common_name: &str) -> Identity {
+        self.issue_with(common_name, |_| {})
+    }
+
+    /// The same, good for a URI too.
+    pub fn issue_for(&self, common_name: &str, uri: &str) -> Identity {
+        self.issue_with(common_name, |params| {
+            let uri = SanType::URI(uri.try_into().unwrap());
+            params.subject_alt_names.push(uri);
+        })
+    }
+
+    /// The same, and no longer good.
+    pub fn issue_expired(&self, common_name: &str, uri: &str) -> Identity {
+        self.issue_with(common_name, |params| {
+            let uri = SanType::URI(uri.try_into().unwrap());
+            params.subject_alt_names.push(uri);
+            params.not_before = date_time_ymd(2001, 1, 1);
+            params.not_after = date_time_ymd(2002, 1, 1);
+        })
+    }
+
+    fn issue_with(&self, common_name: &str, change: impl FnOnce(&mut CertificateParams)) -> Identity {
         let names = vec!["localhost".to_owned(), "127.0.0.1".to_owned()];
         let mut params = CertificateParams::new(names).unwrap();
         params
@@ -63,6 +85,7 @@ impl Pki {
             ExtendedKeyUsagePurpose::ServerAuth,
             ExtendedKeyUsagePurpose::ClientAuth,
         ];
+        change(&mut params);
         let key = KeyPair::generate().unwrap();
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         let identity = Identity {

@@ -181,8 +181,9 @@ impl Server {
         server.restart().await;
         // From now on it comes back at the same place.
         let at = server.args.len();
-        server.args[at - 3] = server.xds["http://".len()..].to_owned();
-        server.args[at - 1] = server.admin["http://".len()..].to_owned();
+        let address = |url: &str| url.split_once("://").unwrap().1.to_owned();
+        server.args[at - 3] = address(&server.xds);
+        server.args[at - 1] = address(&server.admin);
         server
     }
 

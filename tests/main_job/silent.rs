@@ -8,7 +8,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bellwether::wire::core::Node;
 use bellwether_agent::apply::Applier;
-use bellwether_agent::subscribe::{SubscribeConfig, Subscription, parse_server};
+use bellwether_agent::subscribe::{Credentials, SubscribeConfig, Subscription, parse_server};
 use bellwether_agent::table::{Limits, Matching, Table};
 use bytes::Bytes;
 use futures_util::stream;
@@ -56,6 +56,7 @@ async fn a_server_that_says_nothing_is_left_for_the_next() {
         servers: [first, second]
             .map(|server| parse_server(&format!("http://{server}")).unwrap())
             .into(),
+        credentials: Credentials::default(),
         node: Node::default(),
         patience: Duration::from_millis(50),
     };

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bellwether::encoding::Transport;
 use bellwether::name::{Name, ResourceId, TypeUrl};
 use bellwether::resource::Resource;
 use bellwether::session::{ACK_PATIENCE, Session};
@@ -316,7 +317,7 @@ impl World {
     fn connect(&mut self, node: usize) {
         self.count("connected");
         let server = self.rng.random_range(0..self.servers.len());
-        let mut session = Session::new();
+        let mut session = Session::new(Transport::Delta);
         session.on_snapshot(self.history[self.servers[server]].clone());
         let node = &mut self.nodes[node];
         node.stream = Some(Stream {

@@ -13,6 +13,8 @@ use tonic::transport::Endpoint;
 use tonic::{Request, Status};
 use tonic_prost::ProstCodec;
 
+use super::credentials::Credentials;
+
 /// Bytes of one response. Our servers cut at 3 MiB; one resource alone may be larger.
 const MAX_RESPONSE_BYTES: usize = 64 << 20;
 
@@ -33,8 +35,12 @@ impl Connection {
     /// Dials, and says `first`.
     pub(super) async fn open(
         server: &Endpoint,
+        credentials: &Credentials,
         first: Vec<DeltaDiscoveryRequest>,
     ) -> Result<Self, Status> {
+        let unreadable = |reason: String| Status::unavailable(reason);
+        let server = credentials.dress(server).await.map_err(unreadable)?;
+        let authorization = credentials.authorization().await.map_err(unreadable)?;
         let channel = server
             .connect()
             .await
@@ -53,7 +59,12 @@ impl Connection {
             "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources",
         );
         let codec = ProstCodec::<DeltaDiscoveryRequest, DeltaDiscoveryResponse>::default();
-        let request = Request::new(ReceiverStream::new(requests));
+        let mut request = Request::new(ReceiverStream::new(requests));
+        if let Some(authorization) = authorization {
+            request
+                .metadata_mut()
+                .insert("authorization", authorization);
+        }
         let opened = timeout(OPEN_TIMEOUT, grpc.streaming(request, path, codec))
             .await
             .map_err(|_| Status::deadline_exceeded("the server did not accept the stream"))??;
@@ -77,7 +88,7 @@ impl Connection {
 }
 
 /// An error with its causes; the outer one alone says "transport error".
-fn causes(error: &dyn std::error::Error) -> String {
+pub(super) fn causes(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
     while let Some(error) = cause {

@@ -135,11 +135,6 @@ impl Options {
             Some((name, _)) => Err(format!("option {name} is not known here")),
         }
     }
-
-    /// What is left, for options whose names are free.
-    pub(super) fn rest(&mut self) -> Map<String, Value> {
-        std::mem::take(&mut self.0)
-    }
 }
 
 /// A required option.

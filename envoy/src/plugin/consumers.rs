@@ -22,7 +22,7 @@ const CREDENTIALS: [&str; 7] = [
 
 /// All consumers, for the plugins that authenticate.
 #[derive(Debug, Clone, Default)]
-pub struct Consumers {
+pub(crate) struct Consumers {
     by_plugin: BTreeMap<String, Vec<Credential>>,
 }
 
@@ -47,7 +47,7 @@ impl fmt::Debug for Credential {
 
 impl Consumers {
     /// Sorts the credentials of consumers by plugin.
-    pub fn new<'a>(consumers: impl IntoIterator<Item = &'a native::Consumer>) -> Self {
+    pub(crate) fn new<'a>(consumers: impl IntoIterator<Item = &'a native::Consumer>) -> Self {
         let mut by_plugin: BTreeMap<String, Vec<Credential>> = BTreeMap::new();
         for consumer in consumers {
             let is_credential =

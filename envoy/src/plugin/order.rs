@@ -1,5 +1,7 @@
 //! Owns the order in which plugins run: APISIX's phases and priorities. Must not know: what they do.
 
+use bellwether::name::Name;
+
 use super::chain::Effect;
 
 /// When a plugin looks at a request. All of the first phase run before any of the second.
@@ -15,7 +17,7 @@ pub(super) enum Phase {
 #[derive(Debug, Clone)]
 pub(super) struct Step {
     /// The global rule it stands in. Global rules run before a route's own plugins, both phases.
-    pub(super) rule: Option<String>,
+    pub(super) rule: Option<Name>,
     pub(super) phase: Phase,
     pub(super) priority: i64,
     pub(super) plugin: String,

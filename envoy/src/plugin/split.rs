@@ -7,6 +7,9 @@ use super::chain::{Effect, Fork};
 use super::config::{Options, Read};
 use super::{Action, Context, Share};
 
+/// The name of the plugin.
+pub(super) const NAME: &str = "traffic-split";
+
 /// Rules that are tried in order, and upstreams of one rule, as in APISIX's schema.
 const MAX_UPSTREAMS: usize = 20;
 

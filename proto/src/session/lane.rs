@@ -5,22 +5,26 @@
 //! exceptions are kept by name. "Holds" advances when a response is answered, not when it is sent (R73);
 //! what an answer rejected is remembered beside it, so that it is not offered again (R24).
 
+mod listing;
+mod sending;
+
+pub(super) use sending::{Gate, Stamp};
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
-
 use super::nonce::Nonce;
-use super::offer::Holder;
 use super::{ACK_PATIENCE, Event, TypeStatus};
-use crate::name::{Name, SetVersion, TypeUrl, Version};
-use crate::rejection::{Rejected, clean, named_in};
+use crate::encoding::Encoding;
+use crate::name::{Name, ResourceId, SetVersion, TypeUrl, Version};
+use crate::rejection::{Rejected, named_in, verdicts};
+use crate::resource::Resource;
 use crate::set::ResourceSet;
 use crate::snapshot::Snapshot;
-use crate::step::{Part, Published, Step, StepBuilder};
-use crate::subscription::Subscription;
-use crate::wire::discovery::DeltaDiscoveryRequest;
+use crate::step::{Part, Published, Step, repeats_everything};
+use crate::subscription::{Changed, Subscription};
+use crate::wire::discovery::{DeltaDiscoveryRequest, DiscoveryRequest};
 use crate::wire::google::rpc::Status;
 
 /// Unanswered responses whose answers still count: a node that is a minute late is heard.
@@ -38,6 +42,8 @@ pub struct Mark {
 /// A step under way. At most one of its parts is on the wire unanswered.
 #[derive(Debug)]
 struct Sending {
+    /// What the node held before.
+    from: Option<Arc<ResourceSet>>,
     target: Arc<Published>,
     step: Arc<Step>,
     at: usize,
@@ -55,45 +61,69 @@ impl Sending {
     fn is_last(&self) -> bool {
         self.at + 1 == self.step.parts.len()
     }
+
+    /// Whether the resource has been put on the wire by this step.
+    fn has_sent(&self, name: &Name) -> bool {
+        let mut parts = self.step.parts.iter().take(self.at + 1);
+        parts.any(|part| part.offered.iter().any(|(offered, _)| offered == name))
+    }
 }
 
 /// One type on one stream.
 #[derive(Debug)]
 pub(super) struct Lane {
     type_url: TypeUrl,
+    encoding: Encoding,
     opened: bool,
     subscription: Subscription,
     held: Option<Arc<ResourceSet>>,
+    /// What a delta client says it holds, name to version (R75).
     claims: BTreeMap<String, String>,
+    /// What a state-of-the-world client says it holds (R17).
+    claimed: String,
     due: BTreeSet<Name>,
     greet: bool,
     /// Everything was asked for anew (R55).
     resend: bool,
     /// Removals that wait until nothing refers to the names.
-    withheld: BTreeSet<Name>,
+    withheld: BTreeMap<Name, Option<Arc<Resource>>>,
     rejected: BTreeMap<Name, Rejected>,
+    /// What the node still has of what it rejected, to be repeated where everything is (R42).
+    kept: BTreeMap<Name, Arc<Resource>>,
     sending: Option<Sending>,
     /// Those given up waiting for, oldest first: their answers may still come.
     late: VecDeque<Sending>,
+    /// The nonce of the newest response.
+    latest: Option<Nonce>,
+    /// The node has answered on this stream, so an answer can be waited for.
+    answers: bool,
+    /// When what has a time to live is to be refreshed.
+    beat_at: Option<Instant>,
     sent: Option<Mark>,
     acked: Option<Mark>,
 }
 
 impl Lane {
-    pub(super) fn new(type_url: TypeUrl) -> Self {
+    pub(super) fn new(type_url: TypeUrl, encoding: Encoding) -> Self {
         Self {
             type_url,
+            encoding,
             opened: false,
             subscription: Subscription::default(),
             held: None,
             claims: BTreeMap::new(),
+            claimed: String::new(),
             due: BTreeSet::new(),
             greet: false,
             resend: false,
-            withheld: BTreeSet::new(),
+            withheld: BTreeMap::new(),
             rejected: BTreeMap::new(),
+            kept: BTreeMap::new(),
             sending: None,
             late: VecDeque::new(),
+            latest: None,
+            answers: false,
+            beat_at: None,
             sent: None,
             acked: None,
         }
@@ -108,7 +138,7 @@ impl Lane {
     }
 
     pub(super) fn claims_something(&self) -> bool {
-        !self.claims.is_empty()
+        !self.claims.is_empty() || !self.claimed.is_empty()
     }
 
     pub(super) fn has_withheld(&self) -> bool {
@@ -120,7 +150,7 @@ impl Lane {
     }
 
     /// Subscription changes count whatever the nonce says (R29), and beside an ACK or a NACK (R30).
-    pub(super) fn on_request(&mut self, request: DeltaDiscoveryRequest) -> Option<Event> {
+    pub(super) fn on_delta(&mut self, request: DeltaDiscoveryRequest) -> Option<Event> {
         let first = !std::mem::replace(&mut self.opened, true);
         if first {
             // R75: later ones are ignored.
@@ -132,6 +162,30 @@ impl Lane {
             request.resource_names_subscribe,
             request.resource_names_unsubscribe,
         );
+        self.on_change(first, changed);
+        self.on_answer(first, &request.response_nonce, request.error_detail)
+    }
+
+    /// A request that answers an older response than the newest says nothing of what is wanted now: the
+    /// answer to the newest will say it again (R27, R28).
+    pub(super) fn on_sotw(&mut self, request: DiscoveryRequest) -> Option<Event> {
+        let first = !std::mem::replace(&mut self.opened, true);
+        let nonce = &request.response_nonce;
+        let answers_newest = self.latest.is_some_and(|latest| latest.is(nonce));
+        if first || nonce.is_empty() || answers_newest {
+            let legacy_wildcard = self.type_url.has_legacy_wildcard();
+            let changed = self
+                .subscription
+                .restate(legacy_wildcard, request.resource_names);
+            self.on_change(first, changed);
+        }
+        if first {
+            self.claimed = request.version_info;
+        }
+        self.on_answer(first, nonce, request.error_detail)
+    }
+
+    fn on_change(&mut self, first: bool, changed: Changed) {
         if changed.wildcard_started {
             self.greet = true;
         }
@@ -142,22 +196,26 @@ impl Lane {
             let unanswered = self.late.iter().flat_map(|late| &late.part().offered);
             self.due.extend(unanswered.map(|(name, _)| name.clone()));
             self.rejected.clear();
+            self.kept.clear();
         }
         for name in &changed.dropped {
             self.due.remove(name);
             self.rejected.remove(name);
+            self.kept.remove(name);
             self.withheld.remove(name);
         }
+        if !first {
+            self.due.extend(changed.due);
+        }
+    }
+
+    /// R14: a nonce in a first request is an old stream's. What it rejected it may restate.
+    fn on_answer(&mut self, first: bool, nonce: &str, error: Option<Status>) -> Option<Event> {
         if first {
-            // R14: a nonce in a first request is an old stream's. What it rejected it may restate.
-            request
-                .error_detail
-                .iter()
-                .for_each(|status| self.restate(status));
+            error.iter().for_each(|status| self.restate(status));
             return None;
         }
-        self.due.extend(changed.due);
-        self.on_answer(&request.response_nonce, request.error_detail.as_ref())
+        self.on_nonce(nonce, error.as_ref())
     }
 
     fn restate(&mut self, status: &Status) {
@@ -172,13 +230,11 @@ impl Lane {
 
     /// R21, R22. An answer to anything but the newest response changes nothing that is newer (R35), and
     /// one to a response we never sent changes nothing at all (R36).
-    fn on_answer(&mut self, nonce: &str, error: Option<&Status>) -> Option<Event> {
-        if self
-            .sending
-            .as_ref()
-            .is_some_and(|sending| sending.nonce.is(nonce))
-        {
+    fn on_nonce(&mut self, nonce: &str, error: Option<&Status>) -> Option<Event> {
+        let is_it = |sending: &Sending| sending.nonce.is(nonce);
+        if self.sending.as_ref().is_some_and(is_it) {
             let mut sending = self.sending.take()?;
+            self.answers = true;
             let event = self.judge(&sending, error);
             sending.over = true;
             self.acked = Some(mark(&sending.target))
@@ -191,7 +247,7 @@ impl Lane {
             }
             return Some(event);
         }
-        let at = self.late.iter().position(|late| late.nonce.is(nonce))?;
+        let at = self.late.iter().position(is_it)?;
         let late = self.late.remove(at)?;
         Some(self.judge(&late, error))
     }
@@ -200,24 +256,33 @@ impl Lane {
     fn judge(&mut self, sending: &Sending, error: Option<&Status>) -> Event {
         let part = sending.part();
         let verdicts = error
-            .map(|status| verdicts(part, status))
+            .map(|status| verdicts(&part.offered, status))
             .unwrap_or_default();
-        for name in part
-            .offered
-            .iter()
-            .map(|(name, _)| name)
-            .chain(&part.removed)
-        {
+        let offered = part.offered.iter().map(|(name, _)| name);
+        for name in offered.chain(&part.removed) {
             self.rejected.remove(name);
+            if verdicts.iter().all(|(rejected, _)| rejected != name) {
+                self.kept.remove(name);
+            }
+        }
+        if repeats_everything(&self.type_url, self.encoding) {
+            for (name, _) in &verdicts {
+                let before = sending.from.as_ref().and_then(|from| from.get(name));
+                if let Some(good) = before.filter(|_| !self.kept.contains_key(name)) {
+                    self.kept.insert(name.clone(), good.clone());
+                }
+            }
         }
         self.rejected.extend(verdicts.iter().cloned());
+        let type_url = self.type_url.clone();
         match error {
             None => Event::Acked {
-                type_url: self.type_url.clone(),
+                type_url,
                 resources: part.offered.len(),
             },
-            Some(_) => Event::Nacked {
-                type_url: self.type_url.clone(),
+            Some(status) => Event::Nacked {
+                type_url,
+                reason: crate::rejection::clean(&status.message),
                 rejected: verdicts,
             },
         }
@@ -226,7 +291,64 @@ impl Lane {
     /// The node now holds the target, except for what it rejected and what is still to be removed.
     fn hold(&mut self, target: &Published, step: &Step) {
         self.held = Some(target.set().clone());
-        self.withheld.extend(step.removed_later.iter().cloned());
+        let leaving = step.removed_later.iter();
+        self.withheld
+            .extend(leaving.map(|leaving| (leaving.name.clone(), leaving.resource.clone())));
+    }
+
+    /// Whether something that refers to the resource of this name may be sent: it is on the wire (R85),
+    /// and a client that says when it is warm has said so. What is not subscribed waits for nothing:
+    /// gRPC asks for a cluster only when a route has named it.
+    pub(super) fn lets(&self, name: &Name) -> bool {
+        let held = self
+            .held
+            .as_ref()
+            .is_some_and(|held| held.get(name).is_some());
+        if held || !self.subscription.wants(name) || self.claims.contains_key(name.as_str()) {
+            return true;
+        }
+        let Some(sending) = &self.sending else {
+            return false;
+        };
+        sending.has_sent(name) && !self.is_waited_for(sending)
+    }
+
+    /// Something new is on the wire that the node must warm before others may refer to it.
+    pub(super) fn is_warming(&self) -> bool {
+        let Some(sending) = self.sending.as_ref().filter(|it| self.is_waited_for(it)) else {
+            return false;
+        };
+        let is_new = |name: &Name| {
+            self.held
+                .as_ref()
+                .is_none_or(|held| held.get(name).is_none())
+        };
+        let mut offered = sending.part().offered.iter();
+        offered.any(|(name, _)| is_new(name))
+    }
+
+    /// Envoy answers when it is warm; one that has not answered before may never do, and nothing waits
+    /// for that (R86).
+    fn is_waited_for(&self, sending: &Sending) -> bool {
+        self.type_url.is_warmed() && self.answers && !sending.over
+    }
+
+    /// Parents of these have just been sent again: so must they be, if they were before them (R83).
+    pub(super) fn follow(&mut self, children: &[ResourceId], snapshot: &Snapshot) {
+        let newest = self.target(snapshot);
+        let sent = match &self.sending {
+            Some(sending) => Some(sending.target.set()),
+            None => self.held.as_ref(),
+        };
+        for ResourceId { name, .. } in children {
+            let is_sent = sent.is_some_and(|sent| {
+                let (sent, newest) = (sent.get(name), newest.set().get(name));
+                sent.is_some() && sent == newest
+            });
+            if is_sent && self.subscription.wants(name) {
+                self.due.insert(name.clone());
+            }
+        }
     }
 
     /// To be called before anything is polled.
@@ -242,142 +364,6 @@ impl Lane {
     pub(super) fn patience_ends(&self) -> Option<Instant> {
         let sending = self.sending.as_ref().filter(|sending| !sending.over)?;
         Some(sending.since + ACK_PATIENCE)
-    }
-
-    /// The next response towards `snapshot`, if one is to be sent now.
-    pub(super) fn poll_upserts(
-        &mut self,
-        now: Instant,
-        snapshot: &Snapshot,
-        nonce: Nonce,
-    ) -> Option<Bytes> {
-        if let Some(sending) = &mut self.sending {
-            if !sending.over {
-                return None;
-            }
-            if !sending.is_last() {
-                sending.at += 1;
-                sending.nonce = nonce;
-                sending.since = now;
-                sending.over = false;
-                return Some(sending.part().payload.clone());
-            }
-            if self.is_sent(snapshot) && !self.owes_an_answer() {
-                return None;
-            }
-            self.give_up_waiting();
-        }
-        if self.is_up_to_date(snapshot) {
-            return None;
-        }
-        let target = self.target(snapshot);
-        let step = self.step_to(&target);
-        (self.greet, self.resend, self.claims) = (false, false, BTreeMap::new());
-        self.due.clear();
-        if step.parts.is_empty() {
-            self.hold(&target, &step);
-            return None;
-        }
-        Some(self.send(now, target, step, nonce))
-    }
-
-    /// Goes on as if the last response had been answered, if it was waited for long enough.
-    fn give_up_waiting(&mut self) {
-        if let Some(unanswered) = self
-            .sending
-            .take_if(|sending| sending.over && sending.is_last())
-        {
-            self.hold(&unanswered.target, &unanswered.step);
-            self.late.push_back(unanswered);
-            if self.late.len() > MAX_LATE {
-                self.late.pop_front();
-            }
-        }
-    }
-
-    /// The removals that were held back, once the session says that nothing refers to the names.
-    pub(super) fn poll_removals(
-        &mut self,
-        now: Instant,
-        snapshot: &Snapshot,
-        nonce: Nonce,
-    ) -> Option<Bytes> {
-        self.give_up_waiting();
-        if self.withheld.is_empty() || self.sending.is_some() || !self.is_up_to_date(snapshot) {
-            return None;
-        }
-        let target = self.target(snapshot);
-        let mut builder = StepBuilder::new(&self.type_url, target.label());
-        for name in std::mem::take(&mut self.withheld) {
-            if target.set().get(&name).is_none() && self.subscription.wants(&name) {
-                builder.remove(&name);
-            }
-        }
-        let step = Step {
-            parts: builder.finish(false),
-            removed_later: Box::default(),
-        };
-        (!step.parts.is_empty()).then(|| self.send(now, target, Arc::new(step), nonce))
-    }
-
-    fn send(
-        &mut self,
-        now: Instant,
-        target: Arc<Published>,
-        step: Arc<Step>,
-        nonce: Nonce,
-    ) -> Bytes {
-        let sending = Sending {
-            target,
-            step,
-            at: 0,
-            nonce,
-            since: now,
-            over: false,
-        };
-        let payload = sending.part().payload.clone();
-        self.sent = Some(mark(&sending.target));
-        self.sending = Some(sending);
-        payload
-    }
-
-    /// The step all others take too, where this node has no exceptions.
-    fn step_to(&self, target: &Arc<Published>) -> Arc<Step> {
-        let plain = self.subscription.is_wildcard() && self.due.is_empty() && !self.resend;
-        if plain && let Some(held) = &self.held {
-            let step = target.step_from(held);
-            if !self.greet && !self.offers_rejected(&step) {
-                return step;
-            }
-        }
-        if plain
-            && self.held.is_none()
-            && self.claims.is_empty()
-            && self.rejected.is_empty()
-            && self.subscription.names().is_empty()
-        {
-            return target.first_step();
-        }
-        let holder = Holder {
-            subscription: &self.subscription,
-            held: self.held.as_deref(),
-            claims: &self.claims,
-            due: &self.due,
-            rejected: &self.rejected,
-            greet: self.greet,
-            resend: self.resend,
-        };
-        Arc::new(holder.step_to(target))
-    }
-
-    fn offers_rejected(&self, step: &Step) -> bool {
-        let mut offered = step.parts.iter().flat_map(|part| &part.offered);
-        !self.rejected.is_empty()
-            && offered.any(|(name, version)| {
-                self.rejected
-                    .get(name)
-                    .is_some_and(|rejected| rejected.version == *version)
-            })
     }
 
     /// Everything of `snapshot` is on the wire, answered or not.
@@ -449,36 +435,4 @@ fn mark(published: &Published) -> Mark {
         label: published.label().clone(),
         version: published.set().version(),
     }
-}
-
-/// Which resources of a response a NACK rejects: those it names, or all of them (R26).
-fn verdicts(part: &Part, status: &Status) -> Vec<(Name, Rejected)> {
-    let mut reasons: BTreeMap<String, String> = named_in(status)
-        .into_iter()
-        .map(|named| (named.name, named.reason))
-        .collect();
-    reasons.retain(|name, _| {
-        part.offered
-            .iter()
-            .any(|(offered, _)| offered.as_str() == name)
-    });
-    let whole: Arc<str> = clean(&status.message).into();
-    let named = !reasons.is_empty();
-    part.offered
-        .iter()
-        .filter_map(|(name, version)| {
-            let reason = match reasons.remove(name.as_str()) {
-                Some(reason) => reason.into(),
-                None if named => return None,
-                None => whole.clone(),
-            };
-            Some((
-                name.clone(),
-                Rejected {
-                    version: *version,
-                    reason,
-                },
-            ))
-        })
-        .collect()
 }

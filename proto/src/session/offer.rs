@@ -4,15 +4,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use crate::encoding::Encoding;
 use crate::name::Name;
 use crate::rejection::Rejected;
 use crate::resource::Resource;
 use crate::set::{Difference, ResourceSet};
-use crate::step::{Published, Step, StepBuilder};
+use crate::step::{Leaving, Published, Step, StepBuilder, repeats_everything};
 use crate::subscription::Subscription;
 
 /// What a lane knows of its node when it computes a step for it.
 pub(super) struct Holder<'a> {
+    pub(super) encoding: Encoding,
     pub(super) subscription: &'a Subscription,
     /// What the node holds; `None` before the first response.
     pub(super) held: Option<&'a ResourceSet>,
@@ -21,6 +23,10 @@ pub(super) struct Holder<'a> {
     /// Names that must be answered whatever is held (R67).
     pub(super) due: &'a BTreeSet<Name>,
     pub(super) rejected: &'a BTreeMap<Name, Rejected>,
+    /// What the node still has of what it rejected.
+    pub(super) kept: &'a BTreeMap<Name, Arc<Resource>>,
+    /// What is still to be removed.
+    pub(super) withheld: &'a BTreeMap<Name, Option<Arc<Resource>>>,
     /// Answer even if there is nothing to say (R57, R80).
     pub(super) greet: bool,
     /// Everything is sent, whatever is held (R55); what is held and gone is still removed.
@@ -30,8 +36,8 @@ pub(super) struct Holder<'a> {
 /// What is to be said of a name.
 enum Word {
     Upsert(Arc<Resource>),
-    /// Gone; may have to wait until nothing refers to it.
-    Removed,
+    /// Gone; may have to wait until nothing refers to it. What it was, if that is known.
+    Removed(Option<Arc<Resource>>),
     /// Asked for and not there (R72): an answer, which need not wait.
     Absent,
 }
@@ -58,7 +64,7 @@ impl Holder<'_> {
             words.insert(name.clone(), word);
         }
         words.retain(|name, word| !self.is_known_bad(name, word));
-        encode(target, words, self.greet)
+        self.encode(target, words)
     }
 
     fn differences(
@@ -70,7 +76,7 @@ impl Holder<'_> {
         for difference in held.diff(target) {
             let (name, word) = match difference {
                 Difference::Upsert(resource) => (resource.name(), Word::Upsert(resource.clone())),
-                Difference::Removed(name) => (name, Word::Removed),
+                Difference::Removed(old) => (old.name(), Word::Removed(Some(old.clone()))),
             };
             if self.subscription.wants(name) {
                 words.insert(name.clone(), word);
@@ -107,7 +113,7 @@ impl Holder<'_> {
         // What was rejected and is gone since is removed too, so that the node can forget it.
         for name in claimed.chain(self.rejected.keys().cloned()) {
             if self.subscription.wants(&name) && target.get(&name).is_none() {
-                words.insert(name, Word::Removed);
+                words.insert(name, Word::Removed(None));
             }
         }
     }
@@ -121,21 +127,49 @@ impl Holder<'_> {
         rejected.is_some_and(|rejected| rejected.version == resource.version())
             && !self.due.contains(name)
     }
-}
 
-fn encode(target: &Published, words: BTreeMap<Name, Word>, greet: bool) -> Step {
-    let waits = target.type_url().is_referred_to();
-    let mut removed_later = Vec::new();
-    let mut builder = StepBuilder::new(target.type_url(), target.label());
-    for (name, word) in words {
-        match word {
-            Word::Upsert(resource) => builder.upsert(&resource),
-            Word::Removed if waits => removed_later.push(name),
-            Word::Removed | Word::Absent => builder.remove(&name),
+    fn encode(&self, target: &Published, words: BTreeMap<Name, Word>) -> Step {
+        let waits = target.type_url().is_referred_to();
+        let mut removed_later = Vec::new();
+        let mut builder = StepBuilder::new(target, self.encoding);
+        for (name, word) in words {
+            match word {
+                Word::Upsert(resource) => builder.upsert(&resource),
+                Word::Removed(resource) if waits => removed_later.push(Leaving { name, resource }),
+                Word::Removed(_) | Word::Absent => builder.remove(&name),
+            }
+        }
+        if repeats_everything(target.type_url(), self.encoding) {
+            self.repeat(target.set(), &removed_later, &mut builder);
+        }
+        Step {
+            parts: builder.finish(self.greet),
+            removed_later: removed_later.into(),
         }
     }
-    Step {
-        parts: builder.finish(greet),
-        removed_later: removed_later.into(),
+
+    /// R42: everything the node is to have, changed or not: what it rejected as it was before, and what
+    /// leaves until it may.
+    fn repeat(&self, target: &ResourceSet, leaving: &[Leaving], builder: &mut StepBuilder<'_>) {
+        let wanted = |name: &Name| self.subscription.wants(name);
+        for resource in target.iter().filter(|it| wanted(it.name())) {
+            let name = resource.name();
+            if self.is_known_bad(name, &Word::Upsert(resource.clone())) {
+                builder.instead(resource, self.kept.get(name).map(|kept| &**kept));
+            } else {
+                builder.repeat(resource);
+            }
+        }
+        let now = leaving
+            .iter()
+            .filter_map(|leaving| leaving.resource.as_ref());
+        let before = self.withheld.values().flatten();
+        let mut repeated = BTreeSet::new();
+        for resource in now.chain(before) {
+            let name = resource.name();
+            if target.get(name).is_none() && wanted(name) && repeated.insert(name) {
+                builder.leaving(resource);
+            }
+        }
     }
 }

@@ -1,5 +1,7 @@
 //! Owns the table of dialogues with a session, one for each rule of the protocol it implements.
 
+mod sotw;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -30,7 +32,7 @@ struct Dialogue {
 impl Dialogue {
     fn new() -> Self {
         Self {
-            session: Session::new(),
+            session: Session::new(Transport::Delta),
             snapshot: Snapshot::default(),
             revision: 0,
             now: Instant::now(),
@@ -201,14 +203,14 @@ fn following(changes: &[(TypeUrl, &str, &str)]) -> Dialogue {
 #[test]
 fn r4_an_empty_type_is_refused() {
     assert_eq!(
-        Session::new().on_request(Request::default()),
+        Session::new(Transport::Delta).on_request(Request::default()),
         Err(Refusal::NoType)
     );
 }
 
 #[test]
 fn limits_are_refused_with_their_names() {
-    let mut session = Session::new();
+    let mut session = Session::new(Transport::Delta);
     for n in 0..MAX_TYPES {
         session
             .on_request(subscribe(
@@ -228,7 +230,7 @@ fn limits_are_refused_with_their_names() {
         ..subscribe(ROUTE, &[])
     };
     assert_eq!(
-        Session::new().on_request(request),
+        Session::new(Transport::Delta).on_request(request),
         Err(Refusal::TooManyNames)
     );
 }
@@ -313,6 +315,7 @@ fn r24_rejected_content_is_never_sent_again_until_it_changes() {
         event,
         Some(Event::Nacked {
             type_url: ROUTE,
+            reason: "a: no such thing".into(),
             rejected
         })
     );
@@ -865,7 +868,7 @@ fn a_first_response_in_several_parts_is_sent_part_by_part() {
 #[test]
 fn two_streams_send_the_same_bytes() {
     let mut d = following(&[(ROUTE, "a", "1")]);
-    let mut other = Session::new();
+    let mut other = Session::new(Transport::Delta);
     other.on_snapshot(Arc::new(d.snapshot.clone()));
     other.on_request(subscribe(ROUTE, &[])).unwrap();
     let out = other.poll(d.now).unwrap();

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
+use bellwether_xds::nodes::NodeView;
 use http::{HeaderValue, StatusCode, header};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -13,7 +14,6 @@ use super::AdminState;
 use super::answer::{self, Problem};
 use super::query::Query;
 use crate::fleet::{DEFAULT_FLEET, FleetStatus};
-use crate::nodes::NodeView;
 
 /// How long the list of nodes may take.
 const NODES_PATIENCE: Duration = Duration::from_secs(5);
@@ -81,7 +81,7 @@ async fn listed_nodes(state: &AdminState) -> Result<Vec<NodeView>, Problem> {
 fn of_fleet(request: &Request, nodes: &mut Vec<NodeView>) {
     let query = Query::parse(request.uri().query().unwrap_or_default());
     if let Some(fleet) = query.get("fleet") {
-        nodes.retain(|node| node.fleet == fleet);
+        nodes.retain(|node| node.group == fleet);
     }
 }
 
@@ -108,7 +108,7 @@ pub(crate) async fn node(
         [] => Err(Problem::Unknown(format!("no node {id:?} is connected"))),
         [node] => Ok(answer::json(&json!(node))),
         several => {
-            let fleets: Vec<&str> = several.iter().map(|node| node.fleet.as_str()).collect();
+            let fleets: Vec<&str> = several.iter().map(|node| node.group.as_str()).collect();
             Err(Problem::Refused(format!(
                 "there is a node {id:?} in the fleets {}, name one by ?fleet=",
                 fleets.join(", ")

@@ -1,5 +1,6 @@
 //! Owns `nodes` and `status`: how the server and its proxies do, in tables. Must not know: how it is found out.
 
+use bellwether_xds::nodes::{NodeView, TypeView, VersionView};
 use clap::Args;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -7,7 +8,6 @@ use serde_json::Value;
 use super::client::segment;
 use super::{CliError, Env, Exit, Io, Output, ServerArgs};
 use crate::fleet::{FleetStatus, KeyProblem, StoreState};
-use crate::nodes::{NodeView, TypeView, VersionView};
 
 #[derive(Clone, Debug, Args)]
 pub(super) struct NodesArgs {
@@ -74,8 +74,23 @@ pub(super) async fn nodes(args: &NodesArgs, env: &Env, io: &mut Io<'_>) -> Resul
             let node: NodeView = read(&what, body)?;
             io.line(format_args!(
                 "{} of fleet {}, {} at {}",
-                node.id, node.fleet, node.user_agent, node.address
+                node.id, node.group, node.user_agent, node.address
             ))?;
+            if !node.identity.is_empty() {
+                let labels = node
+                    .labels
+                    .iter()
+                    .map(|(label, is)| format!(", {label}={is}"));
+                let labels: String = labels.collect();
+                io.line(format_args!("known by its {}{labels}", node.identity))?;
+            }
+            if !node.withheld.is_empty() {
+                let types: Vec<_> = node.withheld.iter().map(|url| short(url)).collect();
+                io.line(format_args!(
+                    "nothing vouches for it, so it does not get: {}",
+                    types.join(", ")
+                ))?;
+            }
             let rows = node.types.iter().map(type_cells).collect();
             io.table(&["type", "names", "sent", "acked", "rejected"], rows)?;
         }
@@ -108,7 +123,7 @@ fn node_cells(node: &NodeView) -> Vec<String> {
     }
     vec![
         node.id.clone(),
-        node.fleet.clone(),
+        node.group.clone(),
         node.user_agent.clone(),
         newest(node, |view| view.sent.as_ref()),
         newest(node, |view| view.acked.as_ref()),
@@ -127,8 +142,12 @@ fn newest(node: &NodeView, pick: fn(&TypeView) -> Option<&VersionView>) -> Strin
     newest.map_or_else(String::new, |version| version.revision.clone())
 }
 
+fn short(type_url: &str) -> &str {
+    type_url.rsplit('/').next().unwrap_or(type_url)
+}
+
 fn type_cells(view: &TypeView) -> Vec<String> {
-    let revision = |version: &Option<crate::nodes::VersionView>| {
+    let revision = |version: &Option<VersionView>| {
         version
             .as_ref()
             .map_or_else(String::new, |version| version.revision.clone())
@@ -140,11 +159,7 @@ fn type_cells(view: &TypeView) -> Vec<String> {
         view.names.to_string()
     };
     vec![
-        view.type_url
-            .rsplit('/')
-            .next()
-            .unwrap_or_default()
-            .to_owned(),
+        short(&view.type_url).to_owned(),
         names,
         revision(&view.sent),
         revision(&view.acked),

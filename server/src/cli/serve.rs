@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use clap::Args;
 
-use super::{CliError, StoreUrl};
+use super::{CliError, PortArgs, StoreUrl};
 use crate::admin::{KEY_FILE_LINE, Keys};
 use crate::keys::Prefix;
 
@@ -56,9 +56,9 @@ pub struct ServeArgs {
         default_value = "default=/apisix"
     )]
     pub fleets: Vec<FleetArg>,
-    /// Where proxies connect
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:18000")]
-    pub xds_listen: SocketAddr,
+    /// Where proxies connect, and who may.
+    #[command(flatten)]
+    pub port: PortArgs,
     /// Where the Admin API is
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:9180")]
     pub admin_listen: SocketAddr,
@@ -98,6 +98,7 @@ impl ServeArgs {
             }
             fleets.insert(name.clone(), prefix.clone());
         }
+        self.port.check(fleets.len())?;
         Ok(fleets)
     }
 

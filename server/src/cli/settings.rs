@@ -203,7 +203,7 @@ mod tests {
             .map_err(|error| error.to_string())?
             .command
         {
-            Ours::Serve(args) => Ok(args),
+            Ours::Serve(args) => Ok(*args),
             other => panic!("{other:?}"),
         }
     }
@@ -225,7 +225,7 @@ mod tests {
             ("BELLWETHER_XDS_LISTEN", "127.0.0.1:2"),
         ];
         let args = serve(&["--xds-listen", "127.0.0.1:1"], &env).unwrap();
-        assert_eq!(args.xds_listen.to_string(), "127.0.0.1:1");
+        assert_eq!(args.port.xds_listen.to_string(), "127.0.0.1:1");
         assert_eq!(args.admin_listen.to_string(), "127.0.0.1:2");
         assert_eq!(args.log, "debug");
         assert_eq!(args.store.store.to_string(), "embedded:./bellwether-data");

@@ -1,7 +1,6 @@
 //! Owns the way from an HTTP/2 request to a stream's task. Must not know: sessions.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::task::{Context, Poll};
 
 use bellwether::wire::discovery::DeltaDiscoveryRequest;
@@ -10,15 +9,14 @@ use http::{HeaderValue, Request, Response, header};
 use tokio::sync::mpsc;
 use tonic::body::Body;
 use tonic::codec::Streaming;
-use tonic::server::NamedService;
-use tonic::transport::server::TcpConnectInfo;
 use tonic::{Code, Status};
 use tonic_prost::ProstDecoder;
 use tower::Service;
 
-use super::Discovery;
-use super::body::StreamBody;
-use super::stream::Stream;
+use crate::Discovery;
+use crate::admission::{Peer, Token};
+use crate::body::StreamBody;
+use crate::stream::Stream;
 
 /// Bytes of one request. A node that resumes names everything it holds, with versions: 100,000
 /// resources are some 6 MB (R81).
@@ -33,26 +31,22 @@ const DELTA: &str =
 
 /// Answers the methods of the aggregated discovery service.
 #[derive(Clone, Debug)]
-pub(super) struct DiscoveryService {
+pub(crate) struct DiscoveryService {
     discovery: Discovery,
 }
 
 impl DiscoveryService {
-    pub(super) fn new(discovery: Discovery) -> Self {
+    pub(crate) fn new(discovery: Discovery) -> Self {
         Self { discovery }
     }
 
     fn delta(&self, request: Request<Body>) -> Response<Body> {
-        let address = request
-            .extensions()
-            .get::<TcpConnectInfo>()
-            .and_then(TcpConnectInfo::remote_addr)
-            .map_or_else(String::new, |address: SocketAddr| address.to_string());
+        let peer = peer(&request);
         let decoder = ProstDecoder::<DeltaDiscoveryRequest>::default();
         let body = request.into_body();
         let requests = Streaming::new_request(decoder, body, None, Some(MAX_REQUEST_BYTES));
         let (outbox, frames) = mpsc::channel(OUTBOX);
-        tokio::spawn(Stream::new(self.discovery.clone(), address, requests, outbox).run());
+        tokio::spawn(Stream::new(self.discovery.clone(), peer, requests, outbox).run());
         let mut response = Response::new(Body::new(StreamBody::new(frames)));
         let grpc = HeaderValue::from_static("application/grpc");
         response.headers_mut().insert(header::CONTENT_TYPE, grpc);
@@ -60,8 +54,20 @@ impl DiscoveryService {
     }
 }
 
-impl NamedService for DiscoveryService {
-    const NAME: &'static str = "envoy.service.discovery.v3.AggregatedDiscoveryService";
+/// What the connection knows of its other end, and what this stream brought with it.
+fn peer(request: &Request<Body>) -> Peer {
+    let connection = request.extensions().get::<Peer>().cloned();
+    Peer {
+        token: request.headers().get(header::AUTHORIZATION).and_then(token),
+        ..connection.unwrap_or_default()
+    }
+}
+
+/// `Bearer` and the token (RFC 6750); the scheme's case does not matter (RFC 9110).
+fn token(value: &HeaderValue) -> Option<Token> {
+    let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+    let token = token.trim();
+    (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| Token::from(token))
 }
 
 impl Service<Request<Body>> for DiscoveryService {

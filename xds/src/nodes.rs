@@ -1,27 +1,37 @@
 //! Owns the list of connected nodes and what each was sent, acknowledged and rejected.
-//! Must not know: how the protocol works; the streams report, `/v1/nodes` reads.
+//! Must not know: how the protocol works; the streams report, whoever wants to know reads.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
-use bellwether::name::Name;
+use bellwether::name::{Name, TypeUrl};
 use bellwether::rejection::Rejected;
 use bellwether::session::{HoldBack, Mark, TypeStatus};
 use serde::{Deserialize, Serialize};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::clock::unix_ms;
-
-/// A connected node. `/v1/nodes` answers a list of these.
+/// A connected node, for people and other programs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeView {
     /// The id it gave itself.
     pub id: String,
-    /// The fleet it was put in.
-    pub fleet: String,
+    /// The group it was put in; other programs know it as its fleet.
+    #[serde(rename = "fleet")]
+    pub group: String,
     /// `bellwether-agent 0.1.0`, `envoy 1.40`.
     pub user_agent: String,
     /// Where it connects from.
     pub address: String,
+    /// What vouches for it; empty: nothing does.
+    #[serde(default)]
+    pub identity: String,
+    /// What is known of it by what vouches for it, not by its own word.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Types that it does not get, because nothing vouches for it.
+    #[serde(default)]
+    pub withheld: Vec<String>,
     /// Unix time in milliseconds.
     pub connected_ms: u64,
     /// Everything subscribed is acknowledged at the newest version and nothing is rejected.
@@ -75,16 +85,22 @@ pub struct RejectionView {
 const QUESTIONS: usize = 256;
 
 /// Who a stream's node is. Fixed for the life of the stream (R7, R8).
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Identity {
     /// The id it gave itself.
     pub id: String,
-    /// The fleet it was put in.
-    pub fleet: String,
+    /// The group it was put in.
+    pub group: String,
     /// Its program and version.
     pub user_agent: String,
     /// Where it connects from.
     pub address: String,
+    /// What vouches for it; empty: nothing does.
+    pub identity: String,
+    /// What is known of it by what vouches for it.
+    pub labels: BTreeMap<String, String>,
+    /// Types that it does not get.
+    pub withheld: Vec<TypeUrl>,
 }
 
 /// What a stream reports of itself; it costs a few pointers, and is turned into text only for readers.
@@ -106,10 +122,10 @@ pub struct Registration {
 }
 
 impl Registration {
-    /// The node's id.
+    /// Who the stream's node is.
     #[must_use]
-    pub fn id(&self) -> &str {
-        &self.identity.id
+    pub fn identity(&self) -> &Arc<Identity> {
+        &self.identity
     }
 
     /// Replaces what the stream last reported.
@@ -160,7 +176,7 @@ impl Nodes {
         Registration { identity, state }
     }
 
-    /// Every connected node, ordered by fleet and id. Empty once the server is going down.
+    /// Every connected node, ordered by group and id. Empty once the server is going down.
     pub async fn list(&self) -> Vec<NodeView> {
         let (answer, wait) = oneshot::channel();
         if self.questions.send(Question::List(answer)).await.is_err() {
@@ -186,7 +202,7 @@ async fn own(mut inbox: mpsc::Receiver<Question>) {
             Question::List(answer) => {
                 entries.retain(Entry::is_connected);
                 let mut views: Vec<_> = entries.iter().map(Entry::view).collect();
-                views.sort_by(|a, b| (&a.fleet, &a.id).cmp(&(&b.fleet, &b.id)));
+                views.sort_by(|a, b| (&a.group, &a.id).cmp(&(&b.group, &b.id)));
                 // Whoever asked may have gone away.
                 let _ = answer.send(views);
             }
@@ -203,9 +219,17 @@ impl Entry {
         let state = self.state.borrow().clone();
         NodeView {
             id: self.identity.id.clone(),
-            fleet: self.identity.fleet.clone(),
+            group: self.identity.group.clone(),
             user_agent: self.identity.user_agent.clone(),
             address: self.identity.address.clone(),
+            identity: self.identity.identity.clone(),
+            labels: self.identity.labels.clone(),
+            withheld: self
+                .identity
+                .withheld
+                .iter()
+                .map(TypeUrl::to_string)
+                .collect(),
             connected_ms: self.connected_ms,
             in_sync: state.in_sync,
             held_back: state
@@ -215,6 +239,14 @@ impl Entry {
             types: state.types.into_iter().map(type_view).collect(),
         }
     }
+}
+
+/// As reports show it: milliseconds since 1970, 0 if the clock stands before that.
+fn unix_ms() -> u64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn type_view(status: TypeStatus) -> TypeView {

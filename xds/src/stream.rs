@@ -1,22 +1,25 @@
 //! Owns one stream: carries requests, snapshots and the time to its session, and responses from it to
 //! the connection. Must not know: what the rules of the protocol are.
 
+use std::sync::Arc;
 use std::time::Instant;
 
+use bellwether::encoding::Transport;
 use bellwether::rejection::clean;
 use bellwether::session::{Event, HoldBack, Outgoing, Refusal, Session};
+use bellwether::snapshot::Snapshot;
 use bellwether::wire::core::{Node, node::UserAgentVersionType};
 use bellwether::wire::discovery::DeltaDiscoveryRequest;
 use tokio::sync::mpsc;
 use tokio::time::{Duration, timeout};
-use tonic::Status;
 use tonic::codec::Streaming;
+use tonic::{Code, Status};
 use tracing::{Instrument, debug, info, info_span, warn};
 
-use super::body::Outbound;
-use super::metrics::{OfFleet, OfType};
-use super::{Discovery, SnapshotFeed};
+use crate::admission::Peer;
+use crate::body::Outbound;
 use crate::nodes::{Identity, Registration, StreamState};
+use crate::{Discovery, SnapshotFeed};
 
 /// How long a node may take to say who it is.
 const FIRST_REQUEST_PATIENCE: Duration = Duration::from_secs(10);
@@ -28,16 +31,15 @@ const FIRST_SYNC_PATIENCE: Duration = Duration::from_secs(2);
 const LOGGED_REJECTIONS: usize = 5;
 
 /// A stream whose node has not spoken yet.
-pub(super) struct Stream {
+pub(crate) struct Stream {
     discovery: Discovery,
-    address: String,
+    peer: Peer,
     requests: Streaming<DeltaDiscoveryRequest>,
     outbox: mpsc::Sender<Outbound>,
 }
 
 /// A stream whose node is known.
 struct Open {
-    fleet: OfFleet,
     discovery: Discovery,
     snapshots: SnapshotFeed,
     session: Session,
@@ -57,34 +59,30 @@ enum Wake {
 }
 
 impl Stream {
-    pub(super) fn new(
+    pub(crate) fn new(
         discovery: Discovery,
-        address: String,
+        peer: Peer,
         requests: Streaming<DeltaDiscoveryRequest>,
         outbox: mpsc::Sender<Outbound>,
     ) -> Self {
         Self {
             discovery,
-            address,
+            peer,
             requests,
             outbox,
         }
     }
 
     /// Until either side ends it.
-    pub(super) async fn run(mut self) {
+    pub(crate) async fn run(mut self) {
         let end = match self.open().await {
             Ok((first, mut open)) => {
-                let span =
-                    info_span!("stream", node = %open.registration.id(), fleet = %open.fleet.fleet);
-                let streams = open
-                    .discovery
-                    .metrics
-                    .streams
-                    .get_or_create_owned(&open.fleet);
-                streams.inc();
+                let node = open.registration.identity().clone();
+                let span = info_span!("stream", node = %node.id, group = %node.group);
+                let observer = self.discovery.observer.clone();
+                observer.connected(&node);
                 let end = open.serve(first, &mut self).instrument(span).await;
-                streams.dec();
+                observer.disconnected(&node);
                 end
             }
             Err(end) => Some(end),
@@ -92,45 +90,52 @@ impl Stream {
         let Some(status) = end else {
             return;
         };
-        if status.code() != tonic::Code::Ok {
-            if status.code() != tonic::Code::Unavailable {
-                self.discovery.metrics.refused.inc();
+        if status.code() != Code::Ok {
+            if status.code() != Code::Unavailable {
+                self.discovery.observer.refused(&self.peer, &status);
             }
-            info!(address = self.address, code = ?status.code(), reason = status.message(), "stream ended");
+            let (address, code, reason) = (self.address(), status.code(), status.message());
+            if matches!(code, Code::PermissionDenied | Code::Unauthenticated) {
+                warn!(address, ?code, reason, "node refused");
+            } else {
+                info!(address, ?code, reason, "stream ended");
+            }
         }
         // The connection may be gone as well; then nobody needs to know.
         let _ = self.outbox.send(Outbound::End(status)).await;
     }
 
-    /// Waits for the first request, and puts its node in a fleet.
+    /// Waits for the first request, and has its node admitted.
     async fn open(&mut self) -> Result<(DeltaDiscoveryRequest, Open), Status> {
         let first = timeout(FIRST_REQUEST_PATIENCE, self.requests.message())
             .await
             .map_err(|_| Status::deadline_exceeded("no request came"))??
             .ok_or_else(|| Status::invalid_argument("the stream ended before its first request"))?;
         let node = first.node.clone().unwrap_or_default();
-        let fleet = self.fleet_of(&node)?;
-        let mut snapshots = self.discovery.fleets[&fleet].clone();
+        let admitted = self.discovery.admission.admit(&self.peer, &node)?;
+        let mut snapshots = admitted.feed;
         let synced = timeout(FIRST_SYNC_PATIENCE, snapshots.wait_for(Option::is_some))
             .await
             .is_ok_and(|feed| feed.is_ok());
         if !synced {
-            let text = format!("fleet {fleet} has not been read from its store yet");
+            let text = format!("there is no configuration for {} yet", admitted.group);
             return Err(Status::unavailable(text));
         }
         let identity = Identity {
             id: clean(&node.id),
-            fleet: fleet.clone(),
+            group: admitted.group,
             user_agent: user_agent(&node),
-            address: self.address.clone(),
+            address: self.address(),
+            identity: admitted.identity,
+            labels: admitted.labels,
+            withheld: admitted.withheld,
         };
         let registration = self.discovery.nodes.register(identity).await;
         snapshots.mark_changed();
         let open = Open {
-            fleet: OfFleet { fleet },
             discovery: self.discovery.clone(),
             snapshots,
-            session: Session::new(),
+            session: Session::new(Transport::Delta),
             registration,
             pending: None,
             held_back: None,
@@ -138,27 +143,17 @@ impl Stream {
         Ok((first, open))
     }
 
-    /// With one fleet every node is in it; with several it must name one of them.
-    fn fleet_of(&self, node: &Node) -> Result<String, Status> {
-        let fleets = &self.discovery.fleets;
-        if let Some((only, _)) = fleets.first_key_value().filter(|_| fleets.len() == 1) {
-            return Ok(only.clone());
-        }
-        if fleets.contains_key(&node.cluster) {
-            return Ok(node.cluster.clone());
-        }
-        Err(Status::not_found(format!(
-            "node {:?} names fleet {:?} in node.cluster, and there is no such fleet",
-            clean(&node.id),
-            clean(&node.cluster),
-        )))
+    fn address(&self) -> String {
+        self.peer
+            .address
+            .map_or_else(String::new, |address| address.to_string())
     }
 }
 
 impl Open {
     /// Returns what to end the stream with, or `None` if the other side is gone.
     async fn serve(&mut self, first: DeltaDiscoveryRequest, stream: &mut Stream) -> Option<Status> {
-        debug!(address = stream.address, "node connected");
+        debug!(address = stream.address(), "node connected");
         if let Err(refusal) = self.on_request(first) {
             return Some(to_status(&refusal));
         }
@@ -174,9 +169,9 @@ impl Open {
                 Wake::Request(Err(status)) => return Some(status),
                 Wake::Snapshot => {
                     let newest = self.snapshots.borrow_and_update().clone();
-                    newest
-                        .into_iter()
-                        .for_each(|snapshot| self.session.on_snapshot(snapshot));
+                    if let Some(snapshot) = newest {
+                        self.on_snapshot(snapshot);
+                    }
                 }
                 Wake::Room => self.send(stream),
                 Wake::Deadline => {}
@@ -191,6 +186,14 @@ impl Open {
                 self.pending = self.session.poll(Instant::now());
             }
         }
+    }
+
+    fn on_snapshot(&mut self, snapshot: Arc<Snapshot>) {
+        let withheld = &self.registration.identity().withheld;
+        self.session.on_snapshot(match &withheld[..] {
+            [] => snapshot,
+            withheld => Arc::new(snapshot.without(withheld)),
+        });
     }
 
     fn report(&mut self) {
@@ -242,16 +245,8 @@ impl Open {
     fn send(&mut self, stream: &Stream) {
         if let Some(message) = self.pending.take() {
             let bytes = message.payload.len() + message.nonce.len();
-            self.discovery
-                .metrics
-                .responses
-                .get_or_create(&self.fleet)
-                .inc();
-            self.discovery
-                .metrics
-                .bytes
-                .get_or_create(&self.fleet)
-                .inc_by(bytes as u64);
+            let node = self.registration.identity();
+            self.discovery.observer.sent(node, bytes);
             if let Err(mpsc::error::TrySendError::Full(Outbound::Message(message))) =
                 stream.outbox.try_send(Outbound::Message(message))
             {
@@ -262,22 +257,20 @@ impl Open {
 
     fn on_request(&mut self, request: DeltaDiscoveryRequest) -> Result<(), Refusal> {
         let event = self.session.on_request(request)?;
-        let metrics = &self.discovery.metrics;
+        let node = self.registration.identity();
+        let observer = &self.discovery.observer;
         match event {
             None => {}
-            Some(Event::Acked { type_url, .. }) => {
-                metrics
-                    .acks
-                    .get_or_create(&self.of_type(type_url.short()))
-                    .inc();
-            }
-            Some(Event::Nacked { type_url, rejected }) => {
-                let of_type = self.of_type(type_url.short());
-                metrics.nacks.get_or_create(&of_type).inc();
-                metrics
-                    .rejected
-                    .get_or_create(&of_type)
-                    .inc_by(rejected.len() as u64);
+            Some(Event::Acked {
+                type_url,
+                resources,
+            }) => observer.acked(node, &type_url, resources),
+            Some(Event::Nacked {
+                type_url,
+                reason,
+                rejected,
+            }) => {
+                observer.nacked(node, &type_url, &rejected);
                 let named: Vec<_> = rejected
                     .iter()
                     .take(LOGGED_REJECTIONS)
@@ -287,24 +280,21 @@ impl Open {
                     r#type = type_url.short(),
                     count = rejected.len(),
                     resources = named.join("; "),
+                    reason,
                     "node rejected resources; it keeps what it had, and they are not sent again until they change"
                 );
             }
         }
         Ok(())
     }
-
-    fn of_type(&self, short: &str) -> OfType {
-        OfType {
-            fleet: self.fleet.fleet.clone(),
-            r#type: short.to_owned(),
-        }
-    }
 }
 
 fn to_status(refusal: &Refusal) -> Status {
     match refusal {
-        Refusal::NoType => Status::invalid_argument(refusal.to_string()),
+        Refusal::NoType | Refusal::OtherType { .. } => {
+            Status::invalid_argument(refusal.to_string())
+        }
+        Refusal::Locators => Status::unimplemented(refusal.to_string()),
         Refusal::TooManyTypes | Refusal::TooManyNames => {
             Status::resource_exhausted(refusal.to_string())
         }
@@ -313,8 +303,13 @@ fn to_status(refusal: &Refusal) -> Status {
 
 fn user_agent(node: &Node) -> String {
     let version = match &node.user_agent_version_type {
-        Some(UserAgentVersionType::UserAgentVersion(version)) => version.as_str(),
-        None => "",
+        Some(UserAgentVersionType::UserAgentVersion(version)) => version.clone(),
+        Some(UserAgentVersionType::UserAgentBuildVersion(build)) => {
+            let version = build.version.unwrap_or_default();
+            let (major, minor) = (version.major_number, version.minor_number);
+            format!("{major}.{minor}.{}", version.patch)
+        }
+        None => String::new(),
     };
     clean(format!("{} {version}", node.user_agent_name).trim_end())
 }

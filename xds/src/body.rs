@@ -13,7 +13,7 @@ use tonic::Status;
 
 /// What a stream's task gives to its connection.
 #[derive(Debug)]
-pub(super) enum Outbound {
+pub(crate) enum Outbound {
     /// A response.
     Message(Outgoing),
     /// The end.
@@ -23,7 +23,7 @@ pub(super) enum Outbound {
 /// The body of a streaming response. A message leaves as three frames: gRPC's five byte head, the
 /// payload that all streams share, and this stream's nonce. Nothing is copied.
 #[derive(Debug)]
-pub(super) struct StreamBody {
+pub(crate) struct StreamBody {
     outbox: mpsc::Receiver<Outbound>,
     payload: Option<Bytes>,
     nonce: Option<Bytes>,
@@ -31,7 +31,7 @@ pub(super) struct StreamBody {
 }
 
 impl StreamBody {
-    pub(super) fn new(outbox: mpsc::Receiver<Outbound>) -> Self {
+    pub(crate) fn new(outbox: mpsc::Receiver<Outbound>) -> Self {
         Self {
             outbox,
             payload: None,

@@ -1,0 +1,276 @@
+//! Owns which fleet a node of the discovery port belongs to, and what it may have of it. Must not know:
+//! how configuration becomes snapshots, or how they are streamed.
+//!
+//! What vouches for a node outranks what the node says of itself (R10): its certificate or its bearer
+//! token names the fleet, and `node.cluster` may only agree. Where identities are configured a node
+//! without one gets nothing. Types that hold secrets go to identified nodes only.
+
+mod identity;
+mod rules;
+mod tokens;
+
+use std::collections::BTreeMap;
+
+use bellwether::name::TypeUrl;
+use bellwether::rejection::clean;
+use bellwether::wire::core::Node;
+use bellwether_xds::{Admission, Admitted, Peer, SnapshotFeed, Status};
+
+pub use identity::{Identities, Trusted};
+pub use rules::{BadRules, Rules};
+pub use tokens::{BadTokens, TOKEN_FILE_LINE, Tokens};
+
+/// The types whose resources hold keys and credentials.
+const SECRETS: [TypeUrl; 3] = [
+    TypeUrl::CERTIFICATE,
+    TypeUrl::CONSUMER,
+    TypeUrl::ENVOY_SECRET,
+];
+
+/// The fleets of this server by name, each with what its nodes get.
+#[derive(Clone, Debug)]
+pub struct Fleets {
+    feeds: BTreeMap<String, SnapshotFeed>,
+    identities: Identities,
+    /// Whether nodes that nothing vouches for get secrets too.
+    secrets_for_anyone: bool,
+}
+
+impl Fleets {
+    /// A fleet gets what its feed says.
+    #[must_use]
+    pub fn new(
+        feeds: BTreeMap<String, SnapshotFeed>,
+        identities: Identities,
+        secrets_for_anyone: bool,
+    ) -> Self {
+        Self {
+            feeds,
+            identities,
+            secrets_for_anyone,
+        }
+    }
+
+    /// With one fleet every node is in it; with several it must name one of them.
+    fn by_its_own_word(&self, node: &Node) -> Result<String, Status> {
+        if let Some((only, _)) = self
+            .feeds
+            .first_key_value()
+            .filter(|_| self.feeds.len() == 1)
+        {
+            return Ok(only.clone());
+        }
+        if self.feeds.contains_key(&node.cluster) {
+            return Ok(node.cluster.clone());
+        }
+        Err(Status::not_found(format!(
+            "node {:?} names fleet {:?} in node.cluster, and there is no such fleet",
+            clean(&node.id),
+            clean(&node.cluster),
+        )))
+    }
+
+    /// `node.cluster` may be anything that is no other fleet: in Envoy it is the name of a service.
+    fn by_identity(&self, fleet: String, by: &str, node: &Node) -> Result<String, Status> {
+        let named = &node.cluster;
+        if *named != fleet && self.feeds.contains_key(named) {
+            return Err(Status::permission_denied(format!(
+                "node {:?} names fleet {named:?} in node.cluster, and its {by} is of fleet {fleet:?}",
+                clean(&node.id),
+            )));
+        }
+        if !self.feeds.contains_key(&fleet) {
+            return Err(Status::not_found(format!(
+                "the {by} of node {:?} is of fleet {fleet:?}, which is not served here",
+                clean(&node.id),
+            )));
+        }
+        Ok(fleet)
+    }
+}
+
+impl Admission for Fleets {
+    fn admit(&self, peer: &Peer, node: &Node) -> Result<Admitted, Status> {
+        let trusted = self.identities.identify(peer)?;
+        let fleet = match &trusted {
+            Some(Trusted {
+                fleet: Some(fleet),
+                by,
+                ..
+            }) => self.by_identity(fleet.clone(), by, node)?,
+            Some(_) | None => self.by_its_own_word(node)?,
+        };
+        let feed = self.feeds[&fleet].clone();
+        let mut admitted = Admitted::new(fleet, feed);
+        match trusted {
+            Some(trusted) => {
+                admitted.identity = trusted.by;
+                admitted.labels = trusted.labels;
+            }
+            None if self.secrets_for_anyone => {}
+            None => admitted.withheld = SECRETS.to_vec(),
+        }
+        Ok(admitted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use bellwether_xds::{Certificate, Code, SubjectName, Token};
+    use tokio::sync::watch;
+
+    use super::*;
+
+    const TOKENS: &str = "0123456789abcdef-of-a fleet=a zone=eu\n0123456789abcdef-of-c fleet=c\n";
+    const RULES: &str = r#"
+        [[identity]]
+        san = "spiffe://test/a/*"
+        fleet = "a"
+        labels = { tier = "edge" }
+        [[identity]]
+        san = ["b.test", "*.b.test"]
+        fleet = "b"
+    "#;
+
+    fn value<T>(value: T) -> watch::Receiver<Arc<T>> {
+        watch::channel(Arc::new(value)).1
+    }
+
+    fn fleets(names: &[&str], rules: bool, tokens: bool, anyone: bool) -> Fleets {
+        let feed = |name: &&str| ((*name).to_owned(), watch::channel(None).1);
+        let identities = Identities {
+            rules: rules.then(|| value(Rules::read(RULES).unwrap())),
+            tokens: tokens.then(|| value(Tokens::read(TOKENS).unwrap())),
+        };
+        Fleets::new(names.iter().map(feed).collect(), identities, anyone)
+    }
+
+    fn of(cluster: &str) -> Node {
+        Node {
+            id: "n".into(),
+            cluster: cluster.into(),
+            ..Node::default()
+        }
+    }
+
+    fn with_certificate(names: &[SubjectName]) -> Peer {
+        Peer {
+            certificate: Some(Arc::new(Certificate {
+                names: names.to_vec(),
+            })),
+            ..Peer::default()
+        }
+    }
+
+    fn uri(name: &str) -> Peer {
+        with_certificate(&[SubjectName::Uri(name.into())])
+    }
+
+    fn token(token: &str) -> Peer {
+        Peer {
+            token: Some(Token::from(token)),
+            ..Peer::default()
+        }
+    }
+
+    fn refused(fleets: &Fleets, peer: &Peer, cluster: &str) -> (Code, String) {
+        let status = fleets.admit(peer, &of(cluster)).unwrap_err();
+        (status.code(), status.message().to_owned())
+    }
+
+    /// R10.
+    #[test]
+    fn a_certificate_outranks_what_a_node_says() {
+        let fleets = fleets(&["a", "b"], true, false, false);
+        let gateway = uri("spiffe://test/a/gateway");
+        for cluster in ["", "a", "front-proxy"] {
+            let admitted = fleets.admit(&gateway, &of(cluster)).unwrap();
+            assert_eq!(admitted.group, "a");
+            assert_eq!(admitted.labels["tier"], "edge");
+            assert!(admitted.identity.contains("spiffe://test/a/gateway"));
+            assert!(admitted.withheld.is_empty());
+        }
+        let (code, text) = refused(&fleets, &gateway, "b");
+        assert_eq!(code, Code::PermissionDenied);
+        assert!(
+            text.contains("names fleet \"b\"") && text.contains("of fleet \"a\""),
+            "{text}"
+        );
+        let dns = with_certificate(&[SubjectName::Dns("x.b.test".into())]);
+        assert_eq!(fleets.admit(&dns, &of("")).unwrap().group, "b");
+    }
+
+    #[test]
+    fn where_identities_are_configured_everybody_needs_one() {
+        let fleets = fleets(&["a", "b"], true, true, true);
+        assert_eq!(
+            refused(&fleets, &Peer::default(), "a").0,
+            Code::Unauthenticated
+        );
+        assert_eq!(
+            refused(&fleets, &token("0123456789abcdef"), "a").0,
+            Code::Unauthenticated
+        );
+        let (code, text) = refused(&fleets, &uri("spiffe://test/x"), "a");
+        assert_eq!(code, Code::PermissionDenied);
+        assert!(text.contains("spiffe://test/x"), "{text}");
+        assert_eq!(
+            refused(&fleets, &token("0123456789abcdef-of-c"), "").0,
+            Code::NotFound
+        );
+    }
+
+    #[test]
+    fn a_token_names_fleet_and_labels() {
+        let fleets = fleets(&["a", "b"], false, true, false);
+        let peer = token("0123456789abcdef-of-a");
+        let admitted = fleets.admit(&peer, &of("")).unwrap();
+        assert_eq!(
+            (admitted.group.as_str(), admitted.labels["zone"].as_str()),
+            ("a", "eu")
+        );
+        assert!(!admitted.identity.contains("0123456789abcdef"));
+        assert_eq!(refused(&fleets, &peer, "b").0, Code::PermissionDenied);
+    }
+
+    #[test]
+    fn certificate_and_token_must_agree() {
+        let fleets = fleets(&["a", "b"], true, true, false);
+        let with = |names: &[SubjectName]| Peer {
+            token: Some(Token::from("0123456789abcdef-of-a")),
+            ..with_certificate(names)
+        };
+        let both = with(&[SubjectName::Uri("spiffe://test/a/x".into())]);
+        let admitted = fleets.admit(&both, &of("")).unwrap();
+        assert_eq!(admitted.labels.len(), 2);
+        let contrary = with(&[SubjectName::Dns("b.test".into())]);
+        assert_eq!(refused(&fleets, &contrary, "").0, Code::PermissionDenied);
+        // A certificate that no rule names adds nothing and takes nothing.
+        let stranger = with(&[SubjectName::Dns("x.test".into())]);
+        assert_eq!(fleets.admit(&stranger, &of("")).unwrap().group, "a");
+    }
+
+    #[test]
+    fn secrets_are_for_identified_nodes() {
+        let unnamed = fleets(&["a"], false, false, false);
+        let withheld = unnamed.admit(&Peer::default(), &of("")).unwrap().withheld;
+        assert_eq!(withheld, SECRETS);
+        // Without rules whoever our authorities have signed for is identified.
+        assert!(
+            unnamed
+                .admit(&uri("x"), &of(""))
+                .unwrap()
+                .withheld
+                .is_empty()
+        );
+        let open = fleets(&["a"], false, false, true);
+        assert!(
+            open.admit(&Peer::default(), &of(""))
+                .unwrap()
+                .withheld
+                .is_empty()
+        );
+    }
+}

@@ -1,0 +1,86 @@
+//! Owns the question who a node is and what it gets. Must not know: the answers.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bellwether::name::TypeUrl;
+use bellwether::wire::core::Node;
+use tonic::Status;
+
+use crate::SnapshotFeed;
+use crate::certificate::Certificate;
+
+/// The other end of a stream, as the connection knows it, whatever the node says of itself.
+#[derive(Clone, Debug, Default)]
+pub struct Peer {
+    /// Where it connects from.
+    pub address: Option<SocketAddr>,
+    /// The certificate that it showed; `None` without TLS, or if it showed none.
+    pub certificate: Option<Arc<Certificate>>,
+    /// What came as `authorization: Bearer …`; nobody has looked at it yet.
+    pub token: Option<Token>,
+}
+
+/// A bearer token. It is a secret: `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Token(Arc<str>);
+
+impl Token {
+    /// The token itself.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for Token {
+    fn from(text: &str) -> Self {
+        Self(text.into())
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(redacted)")
+    }
+}
+
+/// What a node gets.
+#[derive(Clone, Debug)]
+pub struct Admitted {
+    /// The nodes it belongs to, as lists, logs and metrics name them.
+    pub group: String,
+    /// What they are sent.
+    pub feed: SnapshotFeed,
+    /// Types that this node does not get. It sees snapshots without them.
+    pub withheld: Vec<TypeUrl>,
+    /// What vouches for the node, for people; empty: nothing does.
+    pub identity: String,
+    /// What is known of the node by what vouches for it, not by its own word.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl Admitted {
+    /// Everything that the feed has.
+    #[must_use]
+    pub fn new(group: impl Into<String>, feed: SnapshotFeed) -> Self {
+        Self {
+            group: group.into(),
+            feed,
+            withheld: Vec::new(),
+            identity: String::new(),
+            labels: BTreeMap::new(),
+        }
+    }
+}
+
+/// Says what a node gets. Asked once for each stream, with the node of its first request (R7, R8, R10).
+pub trait Admission: Send + Sync + 'static {
+    /// Whether the node may have anything, and what.
+    ///
+    /// # Errors
+    /// It may not; the stream ends with this status.
+    fn admit(&self, peer: &Peer, node: &Node) -> Result<Admitted, Status>;
+}
