@@ -3,6 +3,7 @@
 
 mod admin;
 mod cli;
+mod envoy;
 mod fuzz;
 mod harness;
 mod main_job;

@@ -20,7 +20,7 @@ use prost::encoding::{WireType, encode_key, encode_varint};
 use crate::made::Made;
 use crate::native::Touched;
 use crate::plugin::{self, Consumers, Context};
-use crate::settings::{Router, Settings};
+use crate::settings::Settings;
 use crate::translator::{Client, View};
 use crate::wire::route::route_match::{ConnectMatcher, PathSpecifier};
 use crate::wire::route::{Route, RouteConfiguration, RouteMatch, VirtualHost};
@@ -469,7 +469,7 @@ fn answered(status: StatusCode, message: Option<&str>) -> Route {
 
 fn closed_to_all() -> Route {
     let status = StatusCode::SERVICE_UNAVAILABLE;
-    answered(status, Some(action::CLOSED))
+    answered(status, Some(action::PLUGIN))
 }
 
 /// A tunnel through the proxy to anywhere is not what routes are for.

@@ -11,7 +11,7 @@ use prost::Message;
 
 use crate::Client;
 use crate::plugin::{self, Context};
-use crate::route::action::{self, CLOSED};
+use crate::route::action::{self, CLOSED, PLUGIN};
 use crate::route::clause::{Clause, Known, header};
 use crate::route::condition;
 use crate::route::host::{Host, Scope};
@@ -172,8 +172,8 @@ fn hosts(client: Client, hosts: &[String]) -> Known {
 enum Outcome {
     /// As far as it can be said.
     Said(Vec<Way>),
-    /// The route is closed for all.
-    Closed,
+    /// The route is closed, and says this.
+    Closed(&'static str),
 }
 
 impl Outcome {
@@ -184,7 +184,7 @@ impl Outcome {
         compiled: &mut Compiled,
     ) -> Self {
         let Some(base) = base_route(view, native, compiled) else {
-            return Self::Closed;
+            return Self::Closed(CLOSED);
         };
         let applied = match view.client {
             Client::Envoy => plugin::apply(&native.plugins, context),
@@ -204,7 +204,7 @@ impl Outcome {
                 compiled
                     .unsupported
                     .insert(format!("{reason}; answered 503"));
-                Self::Closed
+                Self::Closed(PLUGIN)
             }
         }
     }
@@ -235,18 +235,18 @@ impl Outcome {
             all_closed = true;
         }
         let mut routes = Vec::new();
-        let mut add = |clauses: &[Clause], way: Option<&Way>| {
+        let mut add = |clauses: &[Clause], way: Result<&Way, &str>| {
             for clause in clauses {
                 let mut matched = clause.clone().into_match(path.clone());
                 let mut route = match way {
-                    Some(way) => {
+                    Ok(way) => {
                         way.limit(&mut matched);
                         way.route.clone()
                     }
-                    None => {
+                    Err(message) => {
                         let mut route = Route::default();
                         let status = StatusCode::SERVICE_UNAVAILABLE;
-                        action::answer(&mut route, status, Some(CLOSED), facts.client);
+                        action::answer(&mut route, status, Some(message), facts.client);
                         route
                     }
                 };
@@ -260,14 +260,18 @@ impl Outcome {
             Self::Said(ways) if !all_closed => {
                 for way in ways {
                     let known = on(way, known, facts);
-                    add(&known.closed, None);
-                    add(&known.yes, Some(way));
+                    add(&known.closed, Err(CLOSED));
+                    add(&known.yes, Ok(way));
                     reasons.extend(known.reasons);
                 }
             }
             _ => {
-                add(&known.closed, None);
-                add(&known.yes, None);
+                let message = match self {
+                    Self::Closed(message) if !all_closed => message,
+                    _ => CLOSED,
+                };
+                add(&known.closed, Err(CLOSED));
+                add(&known.yes, Err(message));
             }
         }
         let closed = |reason| format!("{reason}; requests that it may take are answered 503");
