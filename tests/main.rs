@@ -3,6 +3,7 @@
 
 mod admin;
 mod cli;
+mod conformance;
 mod fuzz;
 mod harness;
 mod main_job;
