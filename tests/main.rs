@@ -4,8 +4,10 @@
 mod admin;
 mod cli;
 mod conformance;
+mod clients;
 mod fuzz;
 mod harness;
+mod identity;
 mod main_job;
 mod proxy;
 mod quickstart;

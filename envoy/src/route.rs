@@ -122,7 +122,9 @@ impl Compiler {
         for (name, compiled) in &self.filed {
             let id = ResourceId::new(TypeUrl::ROUTE, name.clone());
             let told = compiled.unsupported.iter();
-            output.unsupported.extend(told.map(|what| (id.clone(), what.clone())));
+            output
+                .unsupported
+                .extend(told.map(|what| (id.clone(), what.clone())));
         }
         let configurations = output.configurations.iter();
         self.names = configurations.map(|one| one.name.clone()).collect();
@@ -366,7 +368,12 @@ impl Compiler {
         let mut clusters = BTreeSet::new();
         if self.closed {
             let mut route = Route::default();
-            action::answer(&mut route, StatusCode::SERVICE_UNAVAILABLE, None, Client::Grpc);
+            action::answer(
+                &mut route,
+                StatusCode::SERVICE_UNAVAILABLE,
+                None,
+                Client::Grpc,
+            );
             route.r#match = Some(everything());
             field(&mut host, ROUTES, &route.encode_to_vec());
         } else {
@@ -446,7 +453,10 @@ fn closing_rules(view: &View<'_>) -> Vec<(ResourceId, String)> {
                 .filter(|name| !bellwether::plugins::is_run_by_agent(name))
                 .collect();
             let id = ResourceId::new(TypeUrl::GLOBAL_RULE, name.clone());
-            let what = format!("needs {}; every request is answered 503", plugins.join(", "));
+            let what = format!(
+                "needs {}; every request is answered 503",
+                plugins.join(", ")
+            );
             (!plugins.is_empty()).then_some((id, what))
         })
         .collect()

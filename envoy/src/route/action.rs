@@ -101,7 +101,10 @@ const SENT_ONCE: [&str; 3] = ["POST", "PATCH", "LOCK"];
 /// of an attempt (`docs/apisix.md` §3.4).
 fn retry_policy(route: &native::Route, cluster: &native::Cluster, read: u64) -> RetryPolicy {
     let repeatable = !route.methods.is_empty()
-        && !route.methods.iter().any(|method| SENT_ONCE.contains(&method.as_str()));
+        && !route
+            .methods
+            .iter()
+            .any(|method| SENT_ONCE.contains(&method.as_str()));
     let retries = cluster.retries.unwrap_or(RETRIES).min(MOST_RETRIES);
     let mut policy = RetryPolicy {
         per_try_idle_timeout: Some(duration(read)),
@@ -171,9 +174,8 @@ fn hash_policies(balancing: Option<&native::Balancing>, client: Client) -> Vec<H
             false,
         )),
         // A client knows no other header of itself (A42).
-        Client::Grpc => policies.retain(|policy| {
-            matches!(policy.policy_specifier, Some(PolicySpecifier::Header(_)))
-        }),
+        Client::Grpc => policies
+            .retain(|policy| matches!(policy.policy_specifier, Some(PolicySpecifier::Header(_)))),
     }
     policies
 }
@@ -191,7 +193,9 @@ fn header_hash(name: &str) -> Option<PolicySpecifier> {
 }
 
 fn cookie_hash(name: &str) -> Option<PolicySpecifier> {
-    let name = http::HeaderName::try_from(name).is_ok().then(|| name.to_owned())?;
+    let name = http::HeaderName::try_from(name)
+        .is_ok()
+        .then(|| name.to_owned())?;
     Some(PolicySpecifier::Cookie(Cookie {
         name,
         ..Cookie::default()
@@ -200,9 +204,9 @@ fn cookie_hash(name: &str) -> Option<PolicySpecifier> {
 
 fn variable_hash(name: &str) -> Option<Option<PolicySpecifier>> {
     Some(match name {
-        "remote_addr" => Some(PolicySpecifier::ConnectionProperties(ConnectionProperties {
-            source_ip: true,
-        })),
+        "remote_addr" => Some(PolicySpecifier::ConnectionProperties(
+            ConnectionProperties { source_ip: true },
+        )),
         "uri" | "request_uri" => header_of(":path"),
         "host" | "hostname" | "server_name" => header_of(":authority"),
         _ => {

@@ -160,12 +160,16 @@ impl Known {
             ..Self::default()
         };
         for left in &self.closed {
-            all.closed.extend(other.closed.iter().map(|right| left.and(right)));
-            all.closed.extend(other.yes.iter().map(|right| left.and(right)));
+            all.closed
+                .extend(other.closed.iter().map(|right| left.and(right)));
+            all.closed
+                .extend(other.yes.iter().map(|right| left.and(right)));
         }
         for left in &self.yes {
-            all.closed.extend(other.closed.iter().map(|right| left.and(right)));
-            all.yes.extend(other.yes.iter().map(|right| left.and(right)));
+            all.closed
+                .extend(other.closed.iter().map(|right| left.and(right)));
+            all.yes
+                .extend(other.yes.iter().map(|right| left.and(right)));
         }
         all
     }

@@ -53,7 +53,11 @@ pub(crate) fn route(view: &View<'_>, name: &Name, native: &native::Route) -> Com
     let base = base(view, native);
     let action = Outcome::of(view, native, &mut compiled);
     let mut seen = BTreeSet::new();
-    for path in native.paths.iter().filter(|path| seen.insert(path.as_str())) {
+    for path in native
+        .paths
+        .iter()
+        .filter(|path| seen.insert(path.as_str()))
+    {
         let Some(pattern) = Pattern::parse(path, parameters) else {
             compiled
                 .unsupported
@@ -116,12 +120,14 @@ fn base(view: &View<'_>, native: &native::Route) -> Known {
         });
     }
     if !native.remote_addresses.is_empty() {
-        let blocks: Vec<_> = native.remote_addresses.iter().map(|text| block(text)).collect();
+        let blocks: Vec<_> = native
+            .remote_addresses
+            .iter()
+            .map(|text| block(text))
+            .collect();
         let blocks: Option<Vec<_>> = blocks.into_iter().collect();
         known = known.and(&match (blocks, view.client) {
-            (Some(blocks), Client::Envoy) => {
-                Known::clauses(vec![within_blocks(&blocks, false)])
-            }
+            (Some(blocks), Client::Envoy) => Known::clauses(vec![within_blocks(&blocks, false)]),
             (Some(_), Client::Grpc) => {
                 Known::nothing("it asks for the client's address, which a gRPC client can't tell")
             }
@@ -180,7 +186,9 @@ impl Outcome {
         let mut route = Route::default();
         match &native.action {
             None => {
-                compiled.unsupported.insert("it has no action; answered 503".to_owned());
+                compiled
+                    .unsupported
+                    .insert("it has no action; answered 503".to_owned());
                 return Self::Closed;
             }
             Some(NativeAction::Respond(respond)) => {
@@ -223,15 +231,16 @@ impl Outcome {
             reasons,
         } = known;
         for reason in reasons {
-            compiled
-                .unsupported
-                .insert(format!("{reason}; requests that it may take are answered 503"));
+            compiled.unsupported.insert(format!(
+                "{reason}; requests that it may take are answered 503"
+            ));
         }
         let mut all_closed = false;
         let path = pattern.specifier().unwrap_or_else(|error| {
-            compiled
-                .unsupported
-                .insert(format!("its path {:?}: {error}; answered 503", pattern.text()));
+            compiled.unsupported.insert(format!(
+                "its path {:?}: {error}; answered 503",
+                pattern.text()
+            ));
             all_closed = true;
             pattern.superset()
         });

@@ -25,10 +25,14 @@ pub(crate) fn is_plain(text: &str) -> bool {
 
 /// The forms that a part of a path comes in, once normalized.
 pub(crate) fn path(text: &str) -> String {
-    forms(text, |byte| is_unreserved(byte) || byte == b'/', |byte| match byte {
-        b'?' | b'#' | b'%' | b'\\' | 0..=b' ' | 0x7f => None,
-        byte => Some(re2::literal(&char::from(byte).to_string())),
-    })
+    forms(
+        text,
+        |byte| is_unreserved(byte) || byte == b'/',
+        |byte| match byte {
+            b'?' | b'#' | b'%' | b'\\' | 0..=b' ' | 0x7f => None,
+            byte => Some(re2::literal(&char::from(byte).to_string())),
+        },
+    )
 }
 
 /// The forms that the value of a query's parameter comes in, but for escapes of unreserved letters.
@@ -40,7 +44,11 @@ pub(crate) fn argument(text: &str) -> String {
     })
 }
 
-fn forms(text: &str, only_plain: impl Fn(u8) -> bool, raw: impl Fn(u8) -> Option<String>) -> String {
+fn forms(
+    text: &str,
+    only_plain: impl Fn(u8) -> bool,
+    raw: impl Fn(u8) -> Option<String>,
+) -> String {
     let mut out = String::new();
     for letter in text.chars() {
         let mut buffer = [0; 4];
@@ -68,7 +76,15 @@ fn forms(text: &str, only_plain: impl Fn(u8) -> bool, raw: impl Fn(u8) -> Option
 /// `%2F` in either case.
 fn escape(byte: u8) -> String {
     let mut out = "%".to_owned();
-    for digit in format!("{byte:x}").chars().rev().chain(['0']).take(2).collect::<Vec<_>>().into_iter().rev() {
+    for digit in format!("{byte:x}")
+        .chars()
+        .rev()
+        .chain(['0'])
+        .take(2)
+        .collect::<Vec<_>>()
+        .into_iter()
+        .rev()
+    {
         if digit.is_ascii_alphabetic() {
             let _ = write!(out, "[{digit}{}]", digit.to_ascii_uppercase());
         } else {

@@ -86,7 +86,9 @@ impl Scope {
     pub(crate) fn depends_on(&self, other: &Self) -> bool {
         match other {
             Self::Any => true,
-            Self::Suffix(end) => self.end().ends_with(end.as_str()) && (*self != Self::Any || end.is_empty()),
+            Self::Suffix(end) => {
+                self.end().ends_with(end.as_str()) && (*self != Self::Any || end.is_empty())
+            }
             // `*b.com` has the domain b.com where nobody else does.
             Self::Exact(host) => self.end() == host && *self != Self::Any,
         }

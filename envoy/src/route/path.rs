@@ -123,7 +123,9 @@ impl Pattern {
         let plain: String = place
             .text
             .chars()
-            .take_while(|letter| letter.is_ascii() && encoded::is_plain(letter.encode_utf8(&mut [0; 4])))
+            .take_while(|letter| {
+                letter.is_ascii() && encoded::is_plain(letter.encode_utf8(&mut [0; 4]))
+            })
             .collect();
         PathSpecifier::Prefix(plain)
     }

@@ -71,7 +71,27 @@ fn push_literal(out: &mut String, letter: char) {
     match letter {
         letter if letter.is_ascii_alphanumeric() || !letter.is_ascii() => out.push(letter),
         letter if letter.is_ascii_graphic() || letter == ' ' => {
-            if !matches!(letter, '/' | '-' | '_' | '=' | '&' | '%' | ',' | ';' | ':' | ' ' | '"' | '\'' | '<' | '>' | '@' | '~' | '!' | '#' | '`') {
+            if !matches!(
+                letter,
+                '/' | '-'
+                    | '_'
+                    | '='
+                    | '&'
+                    | '%'
+                    | ','
+                    | ';'
+                    | ':'
+                    | ' '
+                    | '"'
+                    | '\''
+                    | '<'
+                    | '>'
+                    | '@'
+                    | '~'
+                    | '!'
+                    | '#'
+                    | '`'
+            ) {
                 out.push('\\');
             }
             out.push(letter);
@@ -185,7 +205,8 @@ impl Printer {
             }
             HirKind::Class(class) => self.class(class)?,
             HirKind::Repetition(repetition) => {
-                if repetition.min > MAX_REPEAT || repetition.max.is_some_and(|max| max > MAX_REPEAT) {
+                if repetition.min > MAX_REPEAT || repetition.max.is_some_and(|max| max > MAX_REPEAT)
+                {
                     return None;
                 }
                 self.out.push_str("(?:");

@@ -163,13 +163,21 @@ impl Subject {
 
     /// What is known of a test on it.
     pub(crate) fn ask(&self, variable: &str, test: &Test, client: Client) -> Known {
-        let unknown = || Known::nothing(format!("its condition asks for {variable:?} in a way that can't be told here"));
+        let unknown = || {
+            Known::nothing(format!(
+                "its condition asks for {variable:?} in a way that can't be told here"
+            ))
+        };
         let known = match self {
             Self::Nowhere => return unknown(),
             Self::Constant(value) => {
-                return test.holds(value.as_deref()).map_or_else(unknown, Known::constant);
+                return test
+                    .holds(value.as_deref())
+                    .map_or_else(unknown, Known::constant);
             }
-            Self::Choice(name, regex, values) => return choice(name, regex, values, test).unwrap_or_else(unknown),
+            Self::Choice(name, regex, values) => {
+                return choice(name, regex, values, test).unwrap_or_else(unknown);
+            }
             _ if test.set == Set::Nothing && test.absent == test.negated => {
                 return Known::constant(test.absent);
             }
@@ -231,7 +239,9 @@ fn in_header(name: &str, test: &Test, client: Client) -> Result<Known, Unsaid> {
     let absent = || Clause::header(header_is_present(name, false));
     if test.set == Set::Nothing {
         // Only whether it is there; the two other cases are constant.
-        known.yes.push(Clause::header(header_is_present(name, test.negated)));
+        known
+            .yes
+            .push(Clause::header(header_is_present(name, test.negated)));
         return Ok(known);
     }
     let text = match &test.set {
@@ -245,14 +255,18 @@ fn in_header(name: &str, test: &Test, client: Client) -> Result<Known, Unsaid> {
             ..Clause::default()
         });
     } else {
-        known.yes.push(Clause::header(header(name, text, test.negated)));
+        known
+            .yes
+            .push(Clause::header(header(name, text, test.negated)));
     }
     if test.absent {
         known.yes.push(absent());
     }
     if let Some(doubt) = test.set.doubtful() {
         let doubt = re2::text(doubt.to_owned())?;
-        known.closed.push(Clause::header(header(name, doubt, false)));
+        known
+            .closed
+            .push(Clause::header(header(name, doubt, false)));
     }
     Ok(known)
 }
@@ -267,13 +281,19 @@ fn always_there(
 ) -> Result<Known, Unsaid> {
     let set = regex(&test.set, form, field)?;
     // A search says by itself what comes after.
-    let after = if matches!(test.set, Set::Search { .. }) { "" } else { after };
+    let after = if matches!(test.set, Set::Search { .. }) {
+        ""
+    } else {
+        after
+    };
     let ask = |regex: String, invert| -> Result<Clause, Unsaid> {
         Ok(Clause::header(header(name, re2::text(regex)?, invert)))
     };
     let mut known = Known::clauses(vec![ask(format!("{set}{after}"), test.negated)?]);
     if let Some(doubt) = test.set.doubtful() {
-        known.closed.push(ask(format!("(?:{doubt}){after}"), false)?);
+        known
+            .closed
+            .push(ask(format!("(?:{doubt}){after}"), false)?);
     }
     Ok(known)
 }
@@ -293,7 +313,9 @@ fn host(test: &Test) -> Result<Known, Unsaid> {
     if matches!(test.set, Set::Search { .. }) {
         let other = "\\[(?s:.*)|[^:]*[A-Z](?s:.*)|[^:]*\\.(?::(?s:.*))?".to_owned();
         let other = re2::text(other)?;
-        known.closed.push(Clause::header(header(":authority", other, false)));
+        known
+            .closed
+            .push(Clause::header(header(":authority", other, false)));
     }
     Ok(known)
 }
@@ -303,7 +325,9 @@ fn path(test: &Test) -> Result<Known, Unsaid> {
     let mut known = always_there(":path", test, encoded::path, Field::Until('?'), &after)?;
     if matches!(test.set, Set::Search { .. }) {
         let escaped = re2::text(format!("[^?]*%{ANY}"))?;
-        known.closed.push(Clause::header(header(":path", escaped, false)));
+        known
+            .closed
+            .push(Clause::header(header(":path", escaped, false)));
     }
     Ok(known)
 }
@@ -347,7 +371,10 @@ fn argument(name: &str, test: &Test) -> Result<Known, Unsaid> {
     let before = format!("[^?]*\\?(?:{ANY}&)?");
     let mut known = Known::default();
     // A name that is escaped for no reason: Envoy would not see it, the agent does.
-    let odd_name = format!("{before}[^=&]*%{}[^=&]*(?:[=&]{ANY})?", encoded::UNRESERVED_HEX);
+    let odd_name = format!(
+        "{before}[^=&]*%{}[^=&]*(?:[=&]{ANY})?",
+        encoded::UNRESERVED_HEX
+    );
     known.closed.push(in_path(odd_name, false)?);
     if test.set == Set::Nothing {
         known.yes.push(there(test.negated));
@@ -372,7 +399,9 @@ fn argument(name: &str, test: &Test) -> Result<Known, Unsaid> {
             Set::Texts(texts) if texts.iter().any(String::is_empty) => format!("(?:={set})?"),
             Set::Search { pattern, caseless } => {
                 // Without a value: only the expression could tell whether it takes the empty text.
-                known.closed.push(in_path(format!("{before}{own}(?:&{ANY})?"), false)?);
+                known
+                    .closed
+                    .push(in_path(format!("{before}{own}(?:&{ANY})?"), false)?);
                 let search = re2::search(pattern, *caseless, Field::Until('&'));
                 format!("={}", search.ok_or(Unsaid::Set)?)
             }

@@ -118,11 +118,14 @@ impl Test {
             Set::Texts(texts) => texts.iter().any(|text| text == value),
             Set::Search { .. } => return None,
             Set::Numbers(range) => to_number(value).is_some_and(|number| {
-                range.from.is_none_or(|from| number >= from) && range.to.is_none_or(|to| number <= to)
+                range.from.is_none_or(|from| number >= from)
+                    && range.to.is_none_or(|to| number <= to)
             }),
-            Set::Addresses(blocks) => value
-                .parse::<IpAddr>()
-                .is_ok_and(|ip| blocks.iter().any(|block| block.contains(&ip.to_canonical()))),
+            Set::Addresses(blocks) => value.parse::<IpAddr>().is_ok_and(|ip| {
+                blocks
+                    .iter()
+                    .any(|block| block.contains(&ip.to_canonical()))
+            }),
         };
         Some(within != self.negated)
     }
@@ -199,9 +202,7 @@ fn number(kind: &Kind) -> Option<f64> {
     }
 }
 
-fn texts(
-    values: &[bellwether::wire::google::protobuf::Value],
-) -> impl Iterator<Item = String> {
+fn texts(values: &[bellwether::wire::google::protobuf::Value]) -> impl Iterator<Item = String> {
     values.iter().filter_map(|value| match &value.kind {
         Some(Kind::StringValue(text)) => Some(text.clone()),
         _ => None,
@@ -220,7 +221,9 @@ pub(crate) fn block(text: &str) -> Option<IpNet> {
 fn to_number(text: &str) -> Option<f64> {
     let text = text.trim();
     let digits = text.strip_prefix(['-', '+']).unwrap_or(text);
-    let hex = digits.strip_prefix("0x").or_else(|| digits.strip_prefix("0X"));
+    let hex = digits
+        .strip_prefix("0x")
+        .or_else(|| digits.strip_prefix("0X"));
     if let Some(hex) = hex {
         let whole = u32::from_str_radix(hex, 16).ok()?;
         let sign = if text.starts_with('-') { -1.0 } else { 1.0 };
