@@ -3,6 +3,7 @@
 
 mod admin;
 mod cli;
+mod conformance;
 mod clients;
 mod envoy;
 mod fuzz;
