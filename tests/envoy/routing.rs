@@ -30,8 +30,17 @@ fn expected(answer: &str) -> Outcome {
 
 /// `docs/apisix.md` §2: one table, both proxies, equal answers.
 #[tokio::test(flavor = "multi_thread")]
-async fn both_proxies_answer_the_table_alike() {
-    let mut both = Both::start(Variant::Delta).await;
+async fn both_proxies_answer_the_table_alike_by_delta() {
+    table(Variant::Delta).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_proxies_answer_the_table_alike_by_state_of_the_world() {
+    table(Variant::StateOfTheWorld).await;
+}
+
+async fn table(variant: Variant) {
+    let mut both = Both::start(variant).await;
     let mut asked = 0;
     let mut wrong = Vec::new();
     for group in groups() {
