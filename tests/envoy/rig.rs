@@ -200,6 +200,17 @@ impl Both {
         .await;
     }
 
+    /// What Envoy has, and what it should have.
+    pub(crate) async fn state(&self) -> String {
+        let routes = self.translated.published(&TypeUrl::ENVOY_ROUTES).unwrap();
+        let routes = routes.set().get(&"routes".into()).unwrap();
+        let want = routes.version().to_string();
+        let dump = self.envoy.dump("dynamic_route_configs").await;
+        let has = dump["configs"][0]["version_info"].clone();
+        let counts = self.envoy.stats("update_success|update_rejected").await;
+        format!("want routes {want}, has {has}, {counts:?}")
+    }
+
     /// What each of the two answers.
     pub(crate) async fn ask(&self, ask: &Ask) -> [(Outcome, Answer); 2] {
         let agent = to(self.agent.address, ask).await;
@@ -208,7 +219,7 @@ impl Both {
     }
 }
 
-async fn to(address: SocketAddr, ask: &Ask) -> Answer {
+pub(crate) async fn to(address: SocketAddr, ask: &Ask) -> Answer {
     let mut connection = Connection::http1(address).await;
     let mut request = Request::builder()
         .method(ask.method.as_str())
@@ -220,7 +231,7 @@ async fn to(address: SocketAddr, ask: &Ask) -> Answer {
     connection.ask(request.body(body("")).unwrap()).await
 }
 
-fn outcome(answer: &Answer) -> Outcome {
+pub(crate) fn outcome(answer: &Answer) -> Outcome {
     match answer.headers.get("x-answer") {
         Some(_) => Outcome::Upstream(answer.json()["name"].as_str().unwrap().to_owned()),
         None => Outcome::Status(answer.status),
