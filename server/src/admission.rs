@@ -141,10 +141,7 @@ mod tests {
     }
 
     fn fleets(names: &[&str], rules: bool, tokens: bool, anyone: bool) -> Fleets {
-        let view = |name: &&str| {
-            let views = Views::idle(watch::channel(None).1, watch::channel(None).1);
-            ((*name).to_owned(), views)
-        };
+        let view = |name: &&str| ((*name).to_owned(), Views::idle());
         let identities = Identities {
             rules: rules.then(|| value(Rules::read(RULES).unwrap())),
             tokens: tokens.then(|| value(Tokens::read(TOKENS).unwrap())),

@@ -80,7 +80,7 @@ pub async fn bind(args: &ServeArgs, key_of_env: Option<&str>) -> anyhow::Result<
         let (fleet, feed) = publish(name, prefix, &store, FollowOptions::default());
         known.insert(name.clone(), fleet);
         let of_fleet = settings.feeds[name].clone();
-        views.insert(name.clone(), Views::start(feed, of_fleet));
+        views.insert(name.clone(), Views::start(name, feed, of_fleet));
     }
     let known = Arc::new(known);
     let mut registry = prometheus_client::registry::Registry::default();

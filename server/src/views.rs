@@ -14,12 +14,15 @@ use bellwether_xds::SnapshotFeed;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::watch;
-use tracing::{debug, error};
+use tracing::{debug, error, info, warn};
 
 use crate::settings::SettingsFeed;
 
 /// Native resources that are worth moving off the other tasks' thread: some 10 ms of translating.
 const MANY_RESOURCES: usize = 500;
+
+/// Resources that can't be expressed named in the log at once; the status lists them all.
+const LOGGED_UNSUPPORTED: usize = 20;
 
 /// What the clients of one fleet get. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -59,6 +62,7 @@ pub struct Unsupported {
 /// Does the work for one kind of client.
 #[derive(Debug)]
 struct Worker {
+    fleet: Arc<str>,
     client: Client,
     native: SnapshotFeed,
     settings: SettingsFeed,
@@ -71,12 +75,13 @@ struct Worker {
 
 impl Views {
     /// The views of a fleet, and what must run for them.
-    fn prepare(native: SnapshotFeed, settings: SettingsFeed) -> (Self, [Worker; 2]) {
+    fn prepare(fleet: &str, native: SnapshotFeed, settings: SettingsFeed) -> (Self, [Worker; 2]) {
         let one = |client| {
             let (feed, views) = watch::channel(None);
             let (report, reports) = watch::channel(Translation::default());
             let (wanted, wants) = watch::channel(false);
             let worker = Worker {
+                fleet: fleet.into(),
                 client,
                 native: native.clone(),
                 settings: settings.clone(),
@@ -106,8 +111,8 @@ impl Views {
 
     /// Starts to offer the views of a fleet. It goes on until the process ends.
     #[must_use]
-    pub fn start(native: SnapshotFeed, settings: SettingsFeed) -> Self {
-        let (views, workers) = Self::prepare(native, settings);
+    pub fn start(fleet: &str, native: SnapshotFeed, settings: SettingsFeed) -> Self {
+        let (views, workers) = Self::prepare(fleet, native, settings);
         for worker in workers {
             tokio::spawn(worker.run());
         }
@@ -116,8 +121,8 @@ impl Views {
 
     /// Views that nothing is done for.
     #[cfg(test)]
-    pub(crate) fn idle(native: SnapshotFeed, settings: SettingsFeed) -> Self {
-        Self::prepare(native, settings).0
+    pub(crate) fn idle() -> Self {
+        Self::prepare("", watch::channel(None).1, watch::channel(None).1).0
     }
 
     /// What a client gets that calls itself `user_agent`. The first of its kind sets the work going.
@@ -167,6 +172,7 @@ impl Worker {
         if self.wanted.wait_for(|wanted| *wanted).await.is_err() {
             return;
         }
+        info!(fleet = %self.fleet, client = ?self.client, "the first of its kind: translating for it");
         loop {
             let native = self.native.borrow_and_update().clone();
             let settings = self.settings.borrow_and_update().clone();
@@ -217,6 +223,7 @@ impl Worker {
                     .map(ToString::to_string)
                     .unwrap_or_default();
                 error!(
+                    fleet = %self.fleet,
                     client = ?self.client,
                     count = problems.len(),
                     first,
@@ -226,6 +233,7 @@ impl Worker {
             }
         }
         debug!(
+            fleet = %self.fleet,
             client = ?self.client,
             resources,
             micros = started.elapsed().as_micros(),
@@ -271,6 +279,7 @@ impl Worker {
             .collect();
         unsupported.sort();
         unsupported.dedup();
+        self.log_new(&unsupported);
         let resources = self
             .made
             .types()
@@ -283,6 +292,26 @@ impl Worker {
             resources,
             unsupported,
         });
+    }
+
+    /// What can't be expressed since now is worth a line; what could not before is not.
+    fn log_new(&self, unsupported: &[Unsupported]) {
+        let known = self.report.borrow().clone();
+        let is_new = |one: &&Unsupported| known.unsupported.binary_search(one).is_err();
+        let mut new = unsupported.iter().filter(is_new);
+        for one in new.by_ref().take(LOGGED_UNSUPPORTED) {
+            warn!(
+                fleet = %self.fleet,
+                client = ?self.client,
+                resource = one.resource,
+                reason = one.reason,
+                "can't be expressed for this kind of client"
+            );
+        }
+        let more = new.count();
+        if more > 0 {
+            warn!(fleet = %self.fleet, client = ?self.client, more, "and more, which the status names");
+        }
     }
 }
 

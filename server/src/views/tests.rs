@@ -20,7 +20,7 @@ impl Bench {
         Self {
             native,
             settings,
-            views: Views::start(feed, in_force),
+            views: Views::start("shop", feed, in_force),
         }
     }
 
