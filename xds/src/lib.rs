@@ -2,7 +2,8 @@
 //! own. What is served, and to whom, is decided by whoever embeds it: see [`Admission`].
 //!
 //! Served, as state of the world and as delta: the aggregated discovery service, and those of clusters,
-//! endpoints, listeners, routes and secrets (R1). The response messages never pass through a protobuf encoder: a stream sends the bytes of a shared step
+//! endpoints, listeners, routes and secrets (R1); and what each node has, as client status discovery
+//! (R111). The response messages never pass through a protobuf encoder: a stream sends the bytes of a shared step
 //! and its own nonce.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -11,6 +12,7 @@ mod admission;
 mod body;
 mod certificate;
 mod connection;
+mod csds;
 pub mod files;
 mod groups;
 mod method;
@@ -18,6 +20,7 @@ pub mod nodes;
 mod observer;
 mod request;
 mod service;
+mod status;
 mod stream;
 mod tls;
 
