@@ -11,6 +11,7 @@ mod main_job;
 mod proxy;
 mod quickstart;
 mod readme;
+mod services;
 mod session_model;
 mod sim;
 mod store;
