@@ -3,7 +3,9 @@
 
 mod admin;
 mod cli;
+mod conformance;
 mod clients;
+mod envoy;
 mod fuzz;
 mod harness;
 mod identity;
