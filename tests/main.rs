@@ -5,6 +5,7 @@ mod admin;
 mod cli;
 mod clients;
 mod fuzz;
+mod grpc_xds;
 mod harness;
 mod main_job;
 mod proxy;
