@@ -3,10 +3,13 @@
 
 mod admin;
 mod cli;
+mod conformance;
 mod clients;
+mod envoy;
 mod fuzz;
 mod grpc_xds;
 mod harness;
+mod identity;
 mod main_job;
 mod proxy;
 mod quickstart;

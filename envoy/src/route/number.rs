@@ -3,6 +3,8 @@
 
 use std::fmt::Write;
 
+use crate::route::re2;
+
 /// The greatest number that is compared here, of fifteen digits: beyond, floating point is not exact.
 const GREATEST: i64 = 999_999_999_999_999;
 
@@ -71,7 +73,7 @@ fn magnitude(from: i64, to: i64) -> String {
         low += (last - digit + 1) * power;
     }
     if forms.is_empty() {
-        return "[^\\x{0}-\\x{10ffff}]".to_owned();
+        return re2::NEVER.to_owned();
     }
     format!("0*(?:{})", forms.join("|"))
 }
