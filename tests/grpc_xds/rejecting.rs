@@ -5,10 +5,11 @@ use bellwether::name::{ResourceId, TypeUrl};
 use bellwether::resource::Resource;
 use bellwether::snapshot::Changes;
 use envoy_types::pb::envoy::admin::v3::ClientResourceStatus::{Acked, Nacked};
-use envoy_types::pb::envoy::config::cluster::v3::Cluster;
+use envoy_types::pb::envoy::config::cluster::v3::circuit_breakers::Thresholds;
 use envoy_types::pb::envoy::config::cluster::v3::cluster::{
     ClusterDiscoveryType, DiscoveryType, EdsClusterConfig,
 };
+use envoy_types::pb::envoy::config::cluster::v3::{CircuitBreakers, Cluster};
 use envoy_types::pb::envoy::config::core::v3::address::Address as AddressKind;
 use envoy_types::pb::envoy::config::core::v3::config_source::ConfigSourceSpecifier;
 use envoy_types::pb::envoy::config::core::v3::socket_address::PortSpecifier;
@@ -28,7 +29,7 @@ use envoy_types::pb::envoy::config::route::v3::{
 };
 use envoy_types::pb::envoy::extensions::filters::http::router::v3::Router;
 use envoy_types::pb::envoy::extensions::filters::network::http_connection_manager::v3 as hcm;
-use envoy_types::pb::google::protobuf::{Any, Duration, UInt32Value};
+use envoy_types::pb::google::protobuf::{Any, UInt32Value};
 use prost::{Message, Name};
 
 use super::TARGET;
@@ -124,8 +125,9 @@ fn routes() -> Resource {
     resource(TypeUrl::ENVOY_ROUTES, "names", &routes, &refers)
 }
 
-/// gRPC takes clusters of the type `EDS`, and rejects `STATIC`.
-fn cluster(kind: DiscoveryType, connect_timeout_s: i64) -> Resource {
+/// gRPC takes clusters of the type `EDS`, and rejects `STATIC`. A good one that heals must differ from the
+/// one in force in something that clients read: else the view of `@grpc/grpc-js-xds` says `NACKED` for ever.
+fn cluster(kind: DiscoveryType, most_requests: u32) -> Resource {
     let cluster = Cluster {
         name: "names".to_owned(),
         cluster_discovery_type: Some(ClusterDiscoveryType::Type(kind.into())),
@@ -133,9 +135,14 @@ fn cluster(kind: DiscoveryType, connect_timeout_s: i64) -> Resource {
             eds_config: Some(ads()),
             ..EdsClusterConfig::default()
         }),
-        connect_timeout: Some(Duration {
-            seconds: connect_timeout_s,
-            nanos: 0,
+        circuit_breakers: Some(CircuitBreakers {
+            thresholds: vec![Thresholds {
+                max_requests: Some(UInt32Value {
+                    value: most_requests,
+                }),
+                ..Thresholds::default()
+            }],
+            ..CircuitBreakers::default()
         }),
         ..Cluster::default()
     };
@@ -185,7 +192,7 @@ fn changed(upserts: Vec<Resource>) -> Changes {
 
 async fn what_is_rejected_is_known_and_heals(language: &Language) {
     let (a, b) = (Backend::start("a").await, Backend::start("b").await);
-    let good = cluster(DiscoveryType::Eds, 1);
+    let good = cluster(DiscoveryType::Eds, 1_000);
     let server = Publisher::start(changed(vec![listener(), routes(), good, endpoints(&a)])).await;
     let Some(caller) = Caller::dial(language, TARGET, &[&server.xds]).await else {
         return;
@@ -201,7 +208,7 @@ async fn what_is_rejected_is_known_and_heals(language: &Language) {
     };
     caller.sees(&view(Acked)).await;
 
-    server.publish("2", changed(vec![cluster(DiscoveryType::Static, 1)]));
+    server.publish("2", changed(vec![cluster(DiscoveryType::Static, 1_000)]));
     let seen = caller.sees(&view(Nacked)).await;
     let theirs = &seen[&("Cluster".to_owned(), "names".to_owned())].2;
     assert!(!theirs.is_empty(), "it says why");
@@ -227,7 +234,7 @@ async fn what_is_rejected_is_known_and_heals(language: &Language) {
         1
     );
 
-    server.publish("4", changed(vec![cluster(DiscoveryType::Eds, 2)]));
+    server.publish("4", changed(vec![cluster(DiscoveryType::Eds, 2_000)]));
     caller.sees(&view(Acked)).await;
     eventually("the rejection to be gone", || async {
         server.rejected_by(ME).await?.is_empty().then_some(())
