@@ -3,10 +3,11 @@
 
 mod admin;
 mod cli;
-mod conformance;
 mod clients;
+mod conformance;
 mod envoy;
 mod fuzz;
+mod grpc_xds;
 mod harness;
 mod identity;
 mod main_job;
