@@ -1,6 +1,7 @@
 //! Owns the tests with a real Envoy: that it takes whatever is translated for it, and that it answers as
 //! the agent does. Must not know: how the translation is done.
 
+mod plugins;
 mod random;
 mod rig;
 mod routing;

@@ -112,6 +112,12 @@ impl Both {
 
     /// Puts a whole configuration in force in both, in place of what was.
     pub(crate) async fn configure(&mut self, config: &[(String, Value)]) {
+        let mark = self.send(config);
+        self.settle(&mark).await;
+    }
+
+    /// The same, without waiting; a request for what is returned is answered once it is in force.
+    pub(crate) fn send(&mut self, config: &[(String, Value)]) -> String {
         let mut changes: Vec<Change> = std::mem::take(&mut self.keys)
             .into_iter()
             .filter(|key| config.iter().all(|(other, _)| other != key))
@@ -151,7 +157,7 @@ impl Both {
             changes,
         });
         self.follow(changes);
-        self.settle(&mark).await;
+        mark
     }
 
     /// What Envoy can't be told.
@@ -203,6 +209,11 @@ impl Both {
             (answer == Outcome::Upstream("a".to_owned())).then_some(())
         })
         .await;
+    }
+
+    /// What Envoy answers.
+    pub(crate) async fn ask_envoy(&self, ask: &Ask) -> Answer {
+        to(self.envoy_http, ask).await
     }
 
     /// What each of the two answers.
@@ -297,9 +308,17 @@ fn listener_of(port: u16) -> Value {
                     "path_with_escaped_slashes_action": "UNESCAPE_AND_FORWARD",
                     "rds": {"route_config_name": "routes", "config_source":
                         {"ads": {}, "resource_api_version": "V3"}},
-                    "http_filters": [{"name": "envoy.filters.http.router", "typed_config": typed(
-                        "envoy.extensions.filters.http.router.v3.Router", json!({}),
-                    )}],
+                    "generate_request_id": false,
+                    "http_filters": [
+                        {"name": "bellwether.plugins", "typed_config": typed(
+                            "envoy.extensions.filters.http.filter_chain.v3.FilterChainConfig",
+                            json!({}),
+                        )},
+                        {"name": "envoy.filters.http.router", "typed_config": typed(
+                            "envoy.extensions.filters.http.router.v3.Router",
+                            json!({"suppress_envoy_headers": true}),
+                        )},
+                    ],
                 }),
             )},
         ]}],
