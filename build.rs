@@ -8,7 +8,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         println!("cargo::rerun-if-changed={folder}");
     }
     let files = [
-        "envoy/service/discovery/v3/discovery.proto",
+        "envoy/service/discovery/v3/ads.proto",
         "bellwether/v1/resource.proto",
     ];
     let descriptors = protox::compile(files, ["proto"])?;

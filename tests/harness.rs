@@ -9,9 +9,11 @@ pub mod gate;
 pub mod http;
 pub mod install;
 pub mod pki;
+pub mod polyglot;
 pub mod ports;
 pub mod process;
 pub mod programs;
+pub mod publisher;
 pub mod stream;
 #[cfg(test)]
 mod tests;

@@ -3,9 +3,12 @@
 
 mod admin;
 mod cli;
+mod conformance;
+mod clients;
 mod envoy;
 mod fuzz;
 mod harness;
+mod identity;
 mod main_job;
 mod proxy;
 mod quickstart;

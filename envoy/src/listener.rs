@@ -1,13 +1,186 @@
-//! Owns Envoy's listeners. Must not know: what a route does.
+//! Owns Envoy's listeners: sockets, TLS by server name, and what HTTP is. They follow from settings
+//! and the names in certificates; a change of routes never touches one, because that would close
+//! connections. Must not know: what a route does.
+
+mod tls;
 
 use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
 
-use bellwether::name::Name;
+use bellwether::name::{Name, ResourceId, TypeUrl};
+use bellwether::resource::Resource;
 
+use crate::any::Any;
+use crate::cluster::{ads, duration};
 use crate::made::Made;
-use crate::translator::View;
+use crate::plugin;
+use crate::route::EVERYTHING;
+use crate::settings;
+use crate::translator::{Client, View};
+use crate::wire::core::address::Address as AddressKind;
+use crate::wire::core::socket_address::PortSpecifier;
+use crate::wire::core::{Address, Http1ProtocolOptions, HttpProtocolOptions, SocketAddress};
+use crate::wire::hcm::http_connection_manager::{
+    PathWithEscapedSlashesAction, RouteSpecifier, ServerHeaderTransformation, UpgradeConfig,
+};
+use crate::wire::hcm::{HttpConnectionManager, HttpFilter, Rds, http_filter};
+use crate::wire::http_filter::router::v3::Router;
+use crate::wire::listener::filter::ConfigType;
+use crate::wire::listener::{ApiListener, Filter, FilterChain, Listener};
+
+/// APISIX's ports.
+const HTTP_PORT: u16 = 9080;
+const HTTPS_PORT: u16 = 9443;
+/// How long a client's connection may be idle, and how long its headers may take: nginx's defaults.
+const CLIENT: Duration = Duration::from_secs(60);
+/// The host of a client that speaks HTTP/1.0 and names none. No route is for it by name.
+const NO_HOST: &str = "_";
 
 /// `routes` are the names of all route configurations.
-pub(crate) fn compile(_view: &View<'_>, _routes: &BTreeSet<Name>) -> Made {
-    Made::default()
+pub(crate) fn compile(view: &View<'_>, routes: &BTreeSet<Name>) -> Made {
+    match view.client {
+        Client::Envoy => sockets(view),
+        Client::Grpc => api_listeners(routes),
+    }
+}
+
+/// A listener without a socket for each name that may be dialled (A27). Only what gRPC's clients
+/// accept is in it: they reject an HTTP connection manager that trusts hops, and filters that they
+/// don't know (A39).
+fn api_listeners(routes: &BTreeSet<Name>) -> Made {
+    let mut made = Made::default();
+    for name in routes {
+        let manager = HttpConnectionManager {
+            route_specifier: Some(rds(name.as_str())),
+            http_filters: vec![HttpFilter {
+                name: "router".to_owned(),
+                config_type: Some(http_filter::ConfigType::TypedConfig(Any::pack(
+                    &Router::default(),
+                ))),
+                ..HttpFilter::default()
+            }],
+            ..HttpConnectionManager::default()
+        };
+        let listener = Listener {
+            name: name.to_string(),
+            api_listener: Some(ApiListener {
+                api_listener: Some(Any::pack(&manager)),
+            }),
+            ..Listener::default()
+        };
+        let refers = vec![ResourceId::new(TypeUrl::ENVOY_ROUTES, name.clone())];
+        let id = ResourceId::new(TypeUrl::ENVOY_LISTENER, name.clone());
+        made.add(Resource::new(id, &listener, refers));
+    }
+    made
+}
+
+fn sockets(view: &View<'_>) -> Made {
+    let mut made = Made::default();
+    let chains = tls::chains(view, &mut made);
+    let listeners = match &view.settings.listeners {
+        Some(listeners) => listeners.clone(),
+        None => defaults(),
+    };
+    for settings in &listeners {
+        // Without a certificate nobody could connect; Envoy rejects a listener without chains.
+        if settings.tls && chains.is_empty() {
+            continue;
+        }
+        let mut refers = vec![ResourceId::new(TypeUrl::ENVOY_ROUTES, EVERYTHING)];
+        let manager = manager(view, &settings.name);
+        let mut listener = Listener {
+            name: settings.name.clone(),
+            address: Some(address(settings)),
+            ..Listener::default()
+        };
+        if settings.tls {
+            listener.listener_filters = vec![tls::inspector()];
+            for chain in &chains {
+                refers.extend(chain.refers.iter().cloned());
+                let mut filter_chain = chain.message.clone();
+                filter_chain.filters = vec![manager.clone()];
+                listener.filter_chains.push(filter_chain);
+            }
+        } else {
+            listener.filter_chains = vec![FilterChain {
+                filters: vec![manager],
+                ..FilterChain::default()
+            }];
+        }
+        let id = ResourceId::new(TypeUrl::ENVOY_LISTENER, settings.name.as_str());
+        made.add(Resource::new(id, &listener, refers));
+    }
+    made
+}
+
+fn defaults() -> Vec<settings::Listener> {
+    let any = |name: &str, port, tls| settings::Listener {
+        name: name.to_owned(),
+        address: IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        port,
+        tls,
+    };
+    vec![
+        any("http", HTTP_PORT, false),
+        any("https", HTTPS_PORT, true),
+    ]
+}
+
+fn address(settings: &settings::Listener) -> Address {
+    Address {
+        address: Some(AddressKind::SocketAddress(SocketAddress {
+            address: settings.address.to_string(),
+            port_specifier: Some(PortSpecifier::PortValue(settings.port.into())),
+            ..SocketAddress::default()
+        })),
+    }
+}
+
+fn manager(view: &View<'_>, name: &str) -> Filter {
+    let manager = HttpConnectionManager {
+        stat_prefix: name.to_owned(),
+        route_specifier: Some(rds(EVERYTHING)),
+        http_filters: plugin::http_filters(view),
+        common_http_protocol_options: Some(HttpProtocolOptions {
+            idle_timeout: Some(duration(CLIENT)),
+            ..HttpProtocolOptions::default()
+        }),
+        http_protocol_options: Some(Http1ProtocolOptions {
+            accept_http_10: true,
+            default_host_for_http_10: NO_HOST.to_owned(),
+            ..Http1ProtocolOptions::default()
+        }),
+        server_header_transformation: ServerHeaderTransformation::PassThrough.into(),
+        request_headers_timeout: Some(duration(CLIENT)),
+        // Who the client is, is not for the client to say.
+        use_remote_address: Some(true),
+        xff_num_trusted_hops: view.settings.trusted_hops,
+        preserve_external_request_id: true,
+        // A route says whether it may upgrade.
+        upgrade_configs: vec![UpgradeConfig {
+            upgrade_type: "websocket".to_owned(),
+            enabled: Some(false),
+            ..UpgradeConfig::default()
+        }],
+        // Routes are matched on nginx's `$uri` (`docs/apisix.md` §2.4): decoded, without dot segments
+        // and empty ones.
+        normalize_path: Some(true),
+        merge_slashes: true,
+        path_with_escaped_slashes_action: PathWithEscapedSlashesAction::UnescapeAndForward.into(),
+        strip_trailing_host_dot: true,
+        ..HttpConnectionManager::default()
+    };
+    Filter {
+        name: "envoy.filters.network.http_connection_manager".to_owned(),
+        config_type: Some(ConfigType::TypedConfig(Any::pack(&manager))),
+    }
+}
+
+fn rds(name: &str) -> RouteSpecifier {
+    RouteSpecifier::Rds(Rds {
+        config_source: Some(ads()),
+        route_config_name: name.to_owned(),
+    })
 }

@@ -32,6 +32,10 @@ pub struct Settings {
     /// How many proxies in front of Envoy are trusted to append to `X-Forwarded-For`. With 0 the
     /// client is who connects.
     pub trusted_hops: u32,
+    /// The file in which each Envoy finds the certificate authorities to trust, for upstreams whose
+    /// endpoints are to be verified. `/etc/ssl/certs/ca-certificates.crt` where Debian is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trusted_ca_file: Option<String>,
     /// What programs with gRPC's own xDS client may dial as `xds:///NAME`, besides the exact hosts
     /// of routes.
     pub grpc_listeners: BTreeSet<String>,
@@ -142,6 +146,9 @@ impl Settings {
         )?;
         for listener in &self.grpc_listeners {
             name("grpc_listeners", listener)?;
+        }
+        if let Some(file) = &self.trusted_ca_file {
+            name("trusted_ca_file", file)?;
         }
         at_most("user_agents", self.user_agents.len(), MOST_USER_AGENTS)?;
         for agent in self.user_agents.keys() {

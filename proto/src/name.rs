@@ -24,8 +24,30 @@ impl Name {
 
 impl<T: Into<Arc<str>>> From<T> for Name {
     fn from(text: T) -> Self {
-        Self(text.into())
+        Self(canonical(text.into()))
     }
+}
+
+/// R107: the context parameters of an `xdstp` name are a set, so they are kept in one order.
+fn canonical(text: Arc<str>) -> Arc<str> {
+    if !text.starts_with("xdstp://") {
+        return text;
+    }
+    let (rest, fragment) = match text.split_once('#') {
+        Some((rest, fragment)) => (rest, Some(fragment)),
+        None => (&*text, None),
+    };
+    let Some((path, parameters)) = rest.split_once('?') else {
+        return text;
+    };
+    let mut parameters: Vec<&str> = parameters.split('&').collect();
+    parameters.sort_unstable();
+    let mut sorted = format!("{path}?{}", parameters.join("&"));
+    if let Some(fragment) = fragment {
+        sorted.push('#');
+        sorted.push_str(fragment);
+    }
+    sorted.into()
 }
 
 impl Borrow<str> for Name {
@@ -189,5 +211,17 @@ mod tests {
         right.add(&a, one);
         right.remove(&b, one);
         assert_eq!(left, right);
+    }
+
+    /// R107, R109.
+    #[test]
+    fn the_order_of_context_parameters_does_not_matter() {
+        let name = |text: &str| Name::from(text);
+        assert_eq!(
+            name("xdstp://a/t/x?b=2&a=1#e"),
+            name("xdstp://a/t/x?a=1&b=2#e")
+        );
+        assert_ne!(name("xdstp://a/t/x?a=1"), name("xdstp://a/t/x?a=2"));
+        assert_ne!(name("a/t/x?b=2&a=1"), name("a/t/x?a=1&b=2"), "no such name");
     }
 }

@@ -238,15 +238,6 @@ impl Snapshot {
         self
     }
 
-    /// The same without these types, for those who must not have them. What refers to their resources
-    /// is still there.
-    #[must_use]
-    pub fn without(&self, types: &[TypeUrl]) -> Self {
-        let mut rest = self.clone();
-        rest.types.retain(|type_url, _| !types.contains(type_url));
-        rest
-    }
-
     /// Whether there never was a resource in this snapshot or those it descends from, and nobody has
     /// said that this is right. It may be a store that was wiped (R44).
     #[must_use]

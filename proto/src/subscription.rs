@@ -59,7 +59,7 @@ impl Subscription {
             if name == WILDCARD {
                 self.wildcard = false;
                 changed.wildcard_started = false;
-            } else if let Some(name) = self.names.take(name.as_str()) {
+            } else if let Some(name) = self.names.take(&Name::from(name)) {
                 due.remove(&name);
                 if self.wildcard {
                     due.insert(name);

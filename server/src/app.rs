@@ -25,6 +25,7 @@ use crate::cli::ServeArgs;
 use crate::metrics::XdsMetrics;
 use crate::publish::publish;
 use crate::store::follow::FollowOptions;
+use crate::views::Views;
 
 pub use logging::init as init_logging;
 pub use open::open_store;
@@ -72,11 +73,12 @@ pub async fn bind(args: &ServeArgs, key_of_env: Option<&str>) -> anyhow::Result<
     let store = open_store(&args.store).await?;
 
     let mut known = BTreeMap::new();
-    let mut feeds = BTreeMap::new();
+    let mut views = BTreeMap::new();
     for (name, prefix) in &fleets {
         let (fleet, feed) = publish(name, prefix, &store, FollowOptions::default());
         known.insert(name.clone(), fleet);
-        feeds.insert(name.clone(), feed);
+        let (_, settings) = watch::channel(Arc::default());
+        views.insert(name.clone(), Views::new(name, feed, settings));
     }
     let known = Arc::new(known);
     let mut registry = prometheus_client::registry::Registry::default();
@@ -84,7 +86,7 @@ pub async fn bind(args: &ServeArgs, key_of_env: Option<&str>) -> anyhow::Result<
     let nodes = Nodes::start();
     let discovery = Discovery {
         admission: Arc::new(Fleets::new(
-            feeds,
+            views,
             identities,
             args.port.secrets_for_anyone(),
         )),

@@ -16,3 +16,4 @@ pub mod program;
 pub mod publish;
 pub mod schema;
 pub mod store;
+pub mod views;

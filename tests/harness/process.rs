@@ -6,10 +6,9 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-/// Starts the program, says its process id, waits until its own input ends, and kills the program.
-/// The other end of that input is ours, so the kernel closes it for us whatever happens.
-const GUARD: &str =
-    r#"log=$1; shift; "$@" >>"$log" 2>&1 & echo $!; read -r _; kill -9 $! 2>/dev/null; wait"#;
+/// Starts the program, says its process id, waits until its own input ends, kills the program, and ends
+/// as it ended. The other end of that input is ours, so the kernel closes it for us whatever happens.
+const GUARD: &str = r#"log=$1; shift; "$@" >>"$log" 2>&1 & echo $!; exec 2>/dev/null; read -r _; kill -9 $!; wait $!"#;
 
 /// The cargo that runs the tests. What the tests were built with may be another one, whose builds are not
 /// these.
@@ -62,6 +61,12 @@ impl Process {
     pub fn has_ended(&self) -> bool {
         fs::read_to_string(format!("/proc/{}/stat", self.pid))
             .map_or(true, |stat| stat.contains(") Z "))
+    }
+
+    /// The exit code of a program that ended by itself; 128 and its signal if it was killed.
+    pub fn exit_code(mut self) -> Option<i32> {
+        drop(self.guard.stdin.take());
+        self.guard.wait().expect("the guard ends").code()
     }
 
     /// Sends a signal: `STOP`, `CONT`, `TERM`.

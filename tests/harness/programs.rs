@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep};
 
 use super::ask::{Asker, Reply};
 use super::process::{Process, cargo};
+use super::publisher::sum;
 
 /// Far more than anything here needs on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
@@ -255,11 +256,7 @@ impl Server {
 
     /// Sum of a metric over its labels.
     pub async fn metric(&self, name: &str) -> u64 {
-        let text = self.call("GET", "/metrics", "").await.body;
-        text.lines()
-            .filter(|line| line.split(['{', ' ']).next() == Some(name))
-            .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
-            .sum()
+        sum(&self.call("GET", "/metrics", "").await.body, name)
     }
 }
 

@@ -1,4 +1,4 @@
-//! Owns a delta stream that can say anything: what a test says is sent as it stands, what comes back is
+//! Owns a discovery stream that can say anything: what a test says is sent as it stands, what comes back is
 //! given as it stands. Must not know: what is right.
 
 use std::time::Duration;
@@ -6,6 +6,7 @@ use std::time::Duration;
 use bellwether::wire::core::Node;
 use bellwether::wire::discovery::{DeltaDiscoveryRequest, DeltaDiscoveryResponse};
 use http::uri::PathAndQuery;
+use prost::Message;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
@@ -16,69 +17,51 @@ use tonic_prost::ProstCodec;
 
 use super::programs::PATIENCE;
 
-/// An open stream.
+/// Where aggregated delta streams are.
+const DELTA: &str =
+    "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
+
+/// An open stream, delta unless it is said otherwise.
 #[derive(Debug)]
-pub struct Stream {
-    requests: mpsc::Sender<DeltaDiscoveryRequest>,
-    responses: Streaming<DeltaDiscoveryResponse>,
+pub struct Stream<Q = DeltaDiscoveryRequest, R = DeltaDiscoveryResponse> {
+    requests: mpsc::Sender<Q>,
+    responses: Streaming<R>,
 }
 
-impl Stream {
-    /// Opens a stream; nothing is said yet.
-    pub async fn open(server: &str) -> Self {
-        let channel = Endpoint::from_shared(server.to_owned())
-            .unwrap()
-            .connect()
-            .await
-            .unwrap();
+impl<Q, R> Stream<Q, R>
+where
+    Q: Message + Default + 'static,
+    R: Message + Default + std::fmt::Debug + 'static,
+{
+    /// Opens a stream of any service; an error is what came instead of it.
+    pub async fn dial(endpoint: Endpoint, path: &str, token: Option<&str>) -> Result<Self, Status> {
+        let unavailable =
+            |error: tonic::transport::Error| Status::unavailable(format!("{error:?}"));
+        let channel = endpoint.connect().await.map_err(unavailable)?;
         let (requests, outbox) = mpsc::channel(64);
         let mut grpc = tonic::client::Grpc::new(channel).max_decoding_message_size(64 << 20);
-        grpc.ready().await.unwrap();
-        let path =
-            "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
-        let codec = ProstCodec::<DeltaDiscoveryRequest, DeltaDiscoveryResponse>::default();
-        let request = Request::new(ReceiverStream::new(outbox));
-        let path = PathAndQuery::from_static(path);
+        grpc.ready().await.map_err(unavailable)?;
+        let mut request = Request::new(ReceiverStream::new(outbox));
+        if let Some(token) = token {
+            let value = format!("Bearer {token}").parse().unwrap();
+            request.metadata_mut().insert("authorization", value);
+        }
+        let path = path.parse::<PathAndQuery>().unwrap();
         let responses = grpc
-            .streaming(request, path, codec)
-            .await
-            .unwrap()
+            .streaming(request, path, ProstCodec::<Q, R>::default())
+            .await?
             .into_inner();
-        Self {
+        Ok(Self {
             requests,
             responses,
-        }
+        })
     }
 
-    pub async fn say(&self, request: DeltaDiscoveryRequest) {
+    pub async fn say(&self, request: Q) {
         self.requests.send(request).await.unwrap();
     }
-
-    /// The first request of a node that follows everything of a type.
-    pub async fn follow(&self, node: &str, fleet: &str, type_url: &str) {
-        self.say(DeltaDiscoveryRequest {
-            node: Some(Node {
-                id: node.to_owned(),
-                cluster: fleet.to_owned(),
-                ..Node::default()
-            }),
-            type_url: type_url.to_owned(),
-            ..DeltaDiscoveryRequest::default()
-        })
-        .await;
-    }
-
-    pub async fn ack(&self, response: &DeltaDiscoveryResponse) {
-        self.say(DeltaDiscoveryRequest {
-            type_url: response.type_url.clone(),
-            response_nonce: response.nonce.clone(),
-            ..DeltaDiscoveryRequest::default()
-        })
-        .await;
-    }
-
     /// The next response; panics when the stream ends.
-    pub async fn hear(&mut self) -> DeltaDiscoveryResponse {
+    pub async fn hear(&mut self) -> R {
         let heard = timeout(PATIENCE, self.responses.message()).await;
         heard
             .expect("a response comes")
@@ -105,5 +88,41 @@ impl Stream {
         if let Ok(heard) = timeout(time, self.responses.message()).await {
             panic!("there was not to be an answer: {heard:?}");
         }
+    }
+}
+
+impl Stream {
+    /// Opens an aggregated delta stream; nothing is said yet.
+    pub async fn open(server: &str) -> Self {
+        let endpoint = Endpoint::from_shared(server.to_owned()).unwrap();
+        Self::dial(endpoint, DELTA, None).await.unwrap()
+    }
+
+    /// The same, to any endpoint, with a token.
+    pub async fn to(endpoint: Endpoint, token: Option<&str>) -> Result<Self, Status> {
+        Self::dial(endpoint, DELTA, token).await
+    }
+
+    /// The first request of a node that follows everything of a type.
+    pub async fn follow(&self, node: &str, fleet: &str, type_url: &str) {
+        self.say(DeltaDiscoveryRequest {
+            node: Some(Node {
+                id: node.to_owned(),
+                cluster: fleet.to_owned(),
+                ..Node::default()
+            }),
+            type_url: type_url.to_owned(),
+            ..DeltaDiscoveryRequest::default()
+        })
+        .await;
+    }
+
+    pub async fn ack(&self, response: &DeltaDiscoveryResponse) {
+        self.say(DeltaDiscoveryRequest {
+            type_url: response.type_url.clone(),
+            response_nonce: response.nonce.clone(),
+            ..DeltaDiscoveryRequest::default()
+        })
+        .await;
     }
 }

@@ -52,6 +52,7 @@ fn of_listeners() -> Vec<Pair> {
         "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector": ours::extensions::filters::listener::tls_inspector::v3::TlsInspector = theirs::extensions::filters::listener::tls_inspector::v3::TlsInspector,
         "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext": ours::extensions::transport_sockets::tls::v3::DownstreamTlsContext = theirs::extensions::transport_sockets::tls::v3::DownstreamTlsContext,
         "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext": ours::extensions::transport_sockets::tls::v3::UpstreamTlsContext = theirs::extensions::transport_sockets::tls::v3::UpstreamTlsContext,
+        "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer": ours::extensions::transport_sockets::raw_buffer::v3::RawBuffer = theirs::extensions::transport_sockets::raw_buffer::v3::RawBuffer,
         "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": ours::extensions::upstreams::http::v3::HttpProtocolOptions = theirs::extensions::upstreams::http::v3::HttpProtocolOptions,
         "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig": ours::extensions::request_id::uuid::v3::UuidRequestIdConfig = theirs::extensions::request_id::uuid::v3::UuidRequestIdConfig,
     ]
@@ -76,6 +77,8 @@ fn filters() -> Vec<Pair> {
         "envoy.extensions.filters.http.jwt_authn.v3.PerRouteConfig": ours::extensions::filters::http::jwt_authn::v3::PerRouteConfig = theirs::extensions::filters::http::jwt_authn::v3::PerRouteConfig,
         "envoy.extensions.filters.http.lua.v3.Lua": ours::extensions::filters::http::lua::v3::Lua = theirs::extensions::filters::http::lua::v3::Lua,
         "envoy.extensions.filters.http.lua.v3.LuaPerRoute": ours::extensions::filters::http::lua::v3::LuaPerRoute = theirs::extensions::filters::http::lua::v3::LuaPerRoute,
+        "envoy.extensions.filters.http.set_filter_state.v3.Config": ours::extensions::filters::http::set_filter_state::v3::Config = theirs::extensions::filters::http::set_filter_state::v3::Config,
+        "envoy.extensions.filters.network.set_filter_state.v3.Config": ours::extensions::filters::network::set_filter_state::v3::Config = theirs::extensions::filters::network::set_filter_state::v3::Config,
         "envoy.config.route.v3.RouteList": ours::config::route::v3::RouteList = theirs::config::route::v3::RouteList,
         "envoy.config.route.v3.FilterConfig": ours::config::route::v3::FilterConfig = theirs::config::route::v3::FilterConfig,
     ]

@@ -1,8 +1,8 @@
 //! Serves Bellwether's protocol engine over gRPC: gRPC in, one task a stream, each with a session of its
 //! own. What is served, and to whom, is decided by whoever embeds it: see [`Admission`].
 //!
-//! Served: `envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources` (R1). The
-//! response messages never pass through a protobuf encoder: a stream sends the bytes of a shared step
+//! Served, as state of the world and as delta: the aggregated discovery service, and those of clusters,
+//! endpoints, listeners, routes and secrets (R1). The response messages never pass through a protobuf encoder: a stream sends the bytes of a shared step
 //! and its own nonce.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -13,8 +13,10 @@ mod certificate;
 mod connection;
 pub mod files;
 mod groups;
+mod method;
 pub mod nodes;
 mod observer;
+mod request;
 mod service;
 mod stream;
 mod tls;

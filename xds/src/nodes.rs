@@ -201,13 +201,34 @@ async fn own(mut inbox: mpsc::Receiver<Question>) {
             }
             Question::List(answer) => {
                 entries.retain(Entry::is_connected);
-                let mut views: Vec<_> = entries.iter().map(Entry::view).collect();
-                views.sort_by(|a, b| (&a.group, &a.id).cmp(&(&b.group, &b.id)));
+                let views = together(entries.iter().map(Entry::view).collect());
                 // Whoever asked may have gone away.
                 let _ = answer.send(views);
             }
         }
     }
+}
+
+/// One view for each node: a client that follows each type on a stream of its own has them all on one
+/// connection.
+fn together(mut views: Vec<NodeView>) -> Vec<NodeView> {
+    fn place(view: &NodeView) -> (&str, &str, &str) {
+        (&view.group, &view.id, &view.address)
+    }
+    views.sort_by(|a, b| place(a).cmp(&place(b)));
+    views.dedup_by(|next, view| {
+        let is_one = place(view) == place(next);
+        if is_one {
+            view.connected_ms = view.connected_ms.min(next.connected_ms);
+            view.in_sync &= next.in_sync;
+            if view.held_back.is_empty() {
+                view.held_back = std::mem::take(&mut next.held_back);
+            }
+            view.types.append(&mut next.types);
+        }
+        is_one
+    });
+    views
 }
 
 impl Entry {

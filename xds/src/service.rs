@@ -3,7 +3,9 @@
 use std::convert::Infallible;
 use std::task::{Context, Poll};
 
-use bellwether::wire::discovery::DeltaDiscoveryRequest;
+use bellwether::encoding::Transport;
+use bellwether::name::TypeUrl;
+use bellwether::wire::discovery::{DeltaDiscoveryRequest, DiscoveryRequest};
 use futures_util::future::{Ready, ready};
 use http::{HeaderValue, Request, Response, header};
 use tokio::sync::mpsc;
@@ -16,6 +18,7 @@ use tower::Service;
 use crate::Discovery;
 use crate::admission::{Peer, Token};
 use crate::body::StreamBody;
+use crate::method::Method;
 use crate::stream::Stream;
 
 /// Bytes of one request. A node that resumes names everything it holds, with versions: 100,000
@@ -26,10 +29,7 @@ const MAX_REQUEST_BYTES: usize = 16 << 20;
 /// is newer waits in the session, where it coalesces.
 const OUTBOX: usize = 1;
 
-const DELTA: &str =
-    "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
-
-/// Answers the methods of the aggregated discovery service.
+/// Answers the methods of the discovery services.
 #[derive(Clone, Debug)]
 pub(crate) struct DiscoveryService {
     discovery: Discovery,
@@ -40,18 +40,26 @@ impl DiscoveryService {
         Self { discovery }
     }
 
-    fn delta(&self, request: Request<Body>) -> Response<Body> {
+    fn stream<R: crate::request::Request>(
+        &self,
+        only: Option<TypeUrl>,
+        request: Request<Body>,
+    ) -> Response<Body> {
         let peer = peer(&request);
-        let decoder = ProstDecoder::<DeltaDiscoveryRequest>::default();
+        let decoder = ProstDecoder::<R>::default();
         let body = request.into_body();
         let requests = Streaming::new_request(decoder, body, None, Some(MAX_REQUEST_BYTES));
         let (outbox, frames) = mpsc::channel(OUTBOX);
-        tokio::spawn(Stream::new(self.discovery.clone(), peer, requests, outbox).run());
+        tokio::spawn(Stream::new(self.discovery.clone(), peer, only, requests, outbox).run());
         let mut response = Response::new(Body::new(StreamBody::new(frames)));
         let grpc = HeaderValue::from_static("application/grpc");
         response.headers_mut().insert(header::CONTENT_TYPE, grpc);
         response
     }
+}
+
+fn unimplemented(text: String) -> Response<Body> {
+    Status::new(Code::Unimplemented, text).into_http()
 }
 
 /// What the connection knows of its other end, and what this stream brought with it.
@@ -80,12 +88,18 @@ impl Service<Request<Body>> for DiscoveryService {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        let response = match request.uri().path() {
-            DELTA => self.delta(request),
-            other => {
-                let text = format!("{other} is not served here; {DELTA} is");
-                Status::new(Code::Unimplemented, text).into_http()
+        let path = request.uri().path();
+        let response = match Method::of(path) {
+            Method::Stream(Transport::Delta, only) => {
+                self.stream::<DeltaDiscoveryRequest>(only, request)
             }
+            Method::Stream(Transport::Sotw, only) => self.stream::<DiscoveryRequest>(only, request),
+            Method::Fetch => unimplemented(format!(
+                "{path} would have to be polled and is not served; its Stream and Delta methods are"
+            )),
+            Method::Unknown => unimplemented(format!(
+                "{path} is not served here; the aggregated discovery service and those for clusters, endpoints, listeners, routes and secrets are"
+            )),
         };
         ready(Ok(response))
     }

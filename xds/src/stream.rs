@@ -4,12 +4,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use bellwether::encoding::Transport;
+use bellwether::name::TypeUrl;
 use bellwether::rejection::clean;
 use bellwether::session::{Event, HoldBack, Outgoing, Refusal, Session};
 use bellwether::snapshot::Snapshot;
 use bellwether::wire::core::{Node, node::UserAgentVersionType};
-use bellwether::wire::discovery::DeltaDiscoveryRequest;
 use tokio::sync::mpsc;
 use tokio::time::{Duration, timeout};
 use tonic::codec::Streaming;
@@ -19,6 +18,7 @@ use tracing::{Instrument, debug, info, info_span, warn};
 use crate::admission::Peer;
 use crate::body::Outbound;
 use crate::nodes::{Identity, Registration, StreamState};
+use crate::request::Request;
 use crate::{Discovery, SnapshotFeed};
 
 /// How long a node may take to say who it is.
@@ -31,10 +31,12 @@ const FIRST_SYNC_PATIENCE: Duration = Duration::from_secs(2);
 const LOGGED_REJECTIONS: usize = 5;
 
 /// A stream whose node has not spoken yet.
-pub(crate) struct Stream {
+pub(crate) struct Stream<R> {
     discovery: Discovery,
     peer: Peer,
-    requests: Streaming<DeltaDiscoveryRequest>,
+    /// The one type of a stream of that type's own service.
+    only: Option<TypeUrl>,
+    requests: Streaming<R>,
     outbox: mpsc::Sender<Outbound>,
 }
 
@@ -49,8 +51,8 @@ struct Open {
 }
 
 /// What a stream may be woken by.
-enum Wake {
-    Request(Result<Option<Box<DeltaDiscoveryRequest>>, Status>),
+enum Wake<R> {
+    Request(Result<Option<Box<R>>, Status>),
     Snapshot,
     Room,
     Deadline,
@@ -58,16 +60,18 @@ enum Wake {
     Gone,
 }
 
-impl Stream {
+impl<R: Request> Stream<R> {
     pub(crate) fn new(
         discovery: Discovery,
         peer: Peer,
-        requests: Streaming<DeltaDiscoveryRequest>,
+        only: Option<TypeUrl>,
+        requests: Streaming<R>,
         outbox: mpsc::Sender<Outbound>,
     ) -> Self {
         Self {
             discovery,
             peer,
+            only,
             requests,
             outbox,
         }
@@ -106,12 +110,12 @@ impl Stream {
     }
 
     /// Waits for the first request, and has its node admitted.
-    async fn open(&mut self) -> Result<(DeltaDiscoveryRequest, Open), Status> {
+    async fn open(&mut self) -> Result<(R, Open), Status> {
         let first = timeout(FIRST_REQUEST_PATIENCE, self.requests.message())
             .await
             .map_err(|_| Status::deadline_exceeded("no request came"))??
             .ok_or_else(|| Status::invalid_argument("the stream ended before its first request"))?;
-        let node = first.node.clone().unwrap_or_default();
+        let node = first.node().cloned().unwrap_or_default();
         let admitted = self.discovery.admission.admit(&self.peer, &node)?;
         let mut snapshots = admitted.feed;
         let synced = timeout(FIRST_SYNC_PATIENCE, snapshots.wait_for(Option::is_some))
@@ -135,7 +139,10 @@ impl Stream {
         let open = Open {
             discovery: self.discovery.clone(),
             snapshots,
-            session: Session::new(Transport::Delta),
+            session: match self.only.clone() {
+                Some(only) => Session::of_type(R::TRANSPORT, only),
+                None => Session::new(R::TRANSPORT),
+            },
             registration,
             pending: None,
             held_back: None,
@@ -152,7 +159,7 @@ impl Stream {
 
 impl Open {
     /// Returns what to end the stream with, or `None` if the other side is gone.
-    async fn serve(&mut self, first: DeltaDiscoveryRequest, stream: &mut Stream) -> Option<Status> {
+    async fn serve<R: Request>(&mut self, first: R, stream: &mut Stream<R>) -> Option<Status> {
         debug!(address = stream.address(), "node connected");
         if let Err(refusal) = self.on_request(first) {
             return Some(to_status(&refusal));
@@ -192,7 +199,7 @@ impl Open {
         let withheld = &self.registration.identity().withheld;
         self.session.on_snapshot(match &withheld[..] {
             [] => snapshot,
-            withheld => Arc::new(snapshot.without(withheld)),
+            withheld => Arc::new(snapshot.denying(withheld)),
         });
     }
 
@@ -210,7 +217,7 @@ impl Open {
     }
 
     /// Reading never waits for writing, nor writing for reading (R106).
-    async fn wait(&mut self, stream: &mut Stream) -> Wake {
+    async fn wait<R: Request>(&mut self, stream: &mut Stream<R>) -> Wake<R> {
         let deadline = self
             .session
             .next_deadline()
@@ -242,7 +249,7 @@ impl Open {
     }
 
     /// There is room: nobody else sends to this outbox.
-    fn send(&mut self, stream: &Stream) {
+    fn send<R>(&mut self, stream: &Stream<R>) {
         if let Some(message) = self.pending.take() {
             let bytes = message.payload.len() + message.nonce.len();
             let node = self.registration.identity();
@@ -255,8 +262,8 @@ impl Open {
         }
     }
 
-    fn on_request(&mut self, request: DeltaDiscoveryRequest) -> Result<(), Refusal> {
-        let event = self.session.on_request(request)?;
+    fn on_request(&mut self, request: impl Request) -> Result<(), Refusal> {
+        let event = request.tell(&mut self.session)?;
         let node = self.registration.identity();
         let observer = &self.discovery.observer;
         match event {

@@ -78,7 +78,7 @@ pub(super) struct Lane {
     subscription: Subscription,
     held: Option<Arc<ResourceSet>>,
     /// What a delta client says it holds, name to version (R75).
-    claims: BTreeMap<String, String>,
+    claims: BTreeMap<Name, String>,
     /// What a state-of-the-world client says it holds (R17).
     claimed: String,
     due: BTreeSet<Name>,
@@ -154,7 +154,8 @@ impl Lane {
         let first = !std::mem::replace(&mut self.opened, true);
         if first {
             // R75: later ones are ignored.
-            self.claims = request.initial_resource_versions;
+            let claims = request.initial_resource_versions.into_iter();
+            self.claims = claims.map(|(name, it)| (Name::from(name), it)).collect();
         }
         let changed = self.subscription.update(
             first,
@@ -304,7 +305,7 @@ impl Lane {
             .held
             .as_ref()
             .is_some_and(|held| held.get(name).is_some());
-        if held || !self.subscription.wants(name) || self.claims.contains_key(name.as_str()) {
+        if held || !self.subscription.wants(name) || self.claims.contains_key(name) {
             return true;
         }
         let Some(sending) = &self.sending else {

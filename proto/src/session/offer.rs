@@ -19,7 +19,7 @@ pub(super) struct Holder<'a> {
     /// What the node holds; `None` before the first response.
     pub(super) held: Option<&'a ResourceSet>,
     /// What the node said it holds when it connected, name to version (R75).
-    pub(super) claims: &'a BTreeMap<String, String>,
+    pub(super) claims: &'a BTreeMap<Name, String>,
     /// Names that must be answered whatever is held (R67).
     pub(super) due: &'a BTreeSet<Name>,
     pub(super) rejected: &'a BTreeMap<Name, Rejected>,
@@ -88,7 +88,7 @@ impl Holder<'_> {
     fn first(&self, target: &ResourceSet, words: &mut BTreeMap<Name, Word>) {
         let mut offer = |resource: &Arc<Resource>| {
             let name = resource.name();
-            let claimed = self.claims.get(name.as_str());
+            let claimed = self.claims.get(name);
             if claimed.is_none_or(|version| *version != resource.version().to_string()) {
                 words.insert(name.clone(), Word::Upsert(resource.clone()));
             }
@@ -109,11 +109,10 @@ impl Holder<'_> {
         {
             words.insert(name.clone(), Word::Absent);
         }
-        let claimed = self.claims.keys().map(|name| Name::from(name.as_str()));
         // What was rejected and is gone since is removed too, so that the node can forget it.
-        for name in claimed.chain(self.rejected.keys().cloned()) {
-            if self.subscription.wants(&name) && target.get(&name).is_none() {
-                words.insert(name, Word::Removed(None));
+        for name in self.claims.keys().chain(self.rejected.keys()) {
+            if self.subscription.wants(name) && target.get(name).is_none() {
+                words.insert(name.clone(), Word::Removed(None));
             }
         }
     }

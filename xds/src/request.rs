@@ -1,0 +1,42 @@
+//! Owns what the two kinds of discovery requests have in common. Must not know: what they mean.
+
+use bellwether::encoding::Transport;
+use bellwether::session::{Event, Refusal, Session};
+use bellwether::wire::core::Node;
+use bellwether::wire::discovery::{DeltaDiscoveryRequest, DiscoveryRequest};
+
+/// A request of a discovery stream.
+pub(crate) trait Request: prost::Message + Default + Send + 'static {
+    /// The variant of the transport whose requests these are.
+    const TRANSPORT: Transport;
+
+    /// The node, which only the first request of a stream is sure to name (R7).
+    fn node(&self) -> Option<&Node>;
+
+    /// Hands the request to a session of this variant.
+    fn tell(self, session: &mut Session) -> Result<Option<Event>, Refusal>;
+}
+
+impl Request for DeltaDiscoveryRequest {
+    const TRANSPORT: Transport = Transport::Delta;
+
+    fn node(&self) -> Option<&Node> {
+        self.node.as_ref()
+    }
+
+    fn tell(self, session: &mut Session) -> Result<Option<Event>, Refusal> {
+        session.on_request(self)
+    }
+}
+
+impl Request for DiscoveryRequest {
+    const TRANSPORT: Transport = Transport::Sotw;
+
+    fn node(&self) -> Option<&Node> {
+        self.node.as_ref()
+    }
+
+    fn tell(self, session: &mut Session) -> Result<Option<Event>, Refusal> {
+        session.on_sotw_request(self)
+    }
+}
