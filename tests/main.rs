@@ -3,8 +3,8 @@
 
 mod admin;
 mod cli;
-mod conformance;
 mod clients;
+mod conformance;
 mod fuzz;
 mod harness;
 mod identity;
