@@ -7,6 +7,7 @@ mod clients;
 mod conformance;
 mod fuzz;
 mod harness;
+mod hostile;
 mod identity;
 mod main_job;
 mod proxy;
