@@ -3,8 +3,8 @@
 
 mod admin;
 mod cli;
-mod conformance;
 mod clients;
+mod conformance;
 mod envoy;
 mod fuzz;
 mod harness;
