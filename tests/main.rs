@@ -7,6 +7,7 @@ mod clients;
 mod conformance;
 mod envoy;
 mod fuzz;
+mod grpc_xds;
 mod harness;
 mod identity;
 mod main_job;

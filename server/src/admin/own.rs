@@ -49,6 +49,7 @@ pub(crate) async fn accept_store(
 ) -> Result<Response, Problem> {
     let fleet = state.fleet(&fleet)?;
     fleet.operator.accept();
+    state.settings_operator.accept();
     Ok(answer::json(
         &json!({ "fleet": fleet.name, "accepted": true }),
     ))
@@ -65,7 +66,14 @@ fn statuses(state: &AdminState) -> Vec<FleetStatus> {
     let fleets = state.fleets.borrow().clone();
     fleets
         .values()
-        .map(|fleet| (**fleet.status.borrow()).clone())
+        .map(|fleet| {
+            let mut status = (**fleet.status.borrow()).clone();
+            if let Some(views) = state.views.get(&fleet.name) {
+                status.settings = views.settings();
+                status.translations = views.translations();
+            }
+            status
+        })
         .collect()
 }
 
