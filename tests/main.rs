@@ -3,16 +3,18 @@
 
 mod admin;
 mod cli;
-mod conformance;
 mod clients;
+mod conformance;
 mod envoy;
 mod fuzz;
+mod grpc_xds;
 mod harness;
 mod identity;
 mod main_job;
 mod proxy;
 mod quickstart;
 mod readme;
+mod services;
 mod session_model;
 mod sim;
 mod store;

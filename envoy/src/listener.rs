@@ -148,6 +148,8 @@ fn manager(view: &View<'_>, name: &str) -> Filter {
         http_protocol_options: Some(Http1ProtocolOptions {
             accept_http_10: true,
             default_host_for_http_10: NO_HOST.to_owned(),
+            // APISIX knows more methods than Envoy by itself, PURGE for one.
+            allow_custom_methods: true,
             ..Http1ProtocolOptions::default()
         }),
         server_header_transformation: ServerHeaderTransformation::PassThrough.into(),

@@ -52,7 +52,11 @@ async fn r22_r23_a_nack_is_known_by_its_error_whatever_version_it_says() {
         };
         script.say(answer.clone()).await;
         script.silence().await;
-        assert_eq!(rejected(&rig, &CDS).await, ["a"], "an error is one even if it says nothing");
+        assert_eq!(
+            rejected(&rig, &CDS).await,
+            ["a"],
+            "an error is one even if it says nothing"
+        );
         rig.publish(&[(CDS, "a", "2")]);
         let third = script.hear().await;
         let answer = DiscoveryRequest {
@@ -63,7 +67,10 @@ async fn r22_r23_a_nack_is_known_by_its_error_whatever_version_it_says() {
         script.say(answer).await;
         script.silence().await;
         assert_eq!(rejected(&rig, &CDS).await, Vec::<String>::new());
-        assert_eq!((rig.seen.count("acked Cluster"), rig.seen.count("nacked")), (2, 1));
+        assert_eq!(
+            (rig.seen.count("acked Cluster"), rig.seen.count("nacked")),
+            (2, 1)
+        );
     }
 }
 
@@ -280,7 +287,10 @@ async fn r32_later_requests_supersede_earlier_ones() {
     script.say(say(&first.nonce, &["a", "b", "c"])).await;
     script.say(say(&second.nonce, &["c"])).await;
     let heard = script.so_far().await;
-    assert_eq!(heard.iter().map(Heard::bodies).collect::<Vec<_>>(), [["c1"]]);
+    assert_eq!(
+        heard.iter().map(Heard::bodies).collect::<Vec<_>>(),
+        [["c1"]]
+    );
 }
 
 /// R36: never sent, empty, huge, or of another type: it disturbs nothing.

@@ -33,7 +33,10 @@ async fn r58_r59_r63_a_response_has_only_what_differs_each_with_name_and_version
     assert_eq!(second.removed, ["c"], "R63");
     let all = first.resources.iter().chain(&second.resources);
     for resource in all {
-        assert!(!resource.name.is_empty() && !resource.version.is_empty(), "R59");
+        assert!(
+            !resource.name.is_empty() && !resource.version.is_empty(),
+            "R59"
+        );
         assert!(resource.resource.is_some());
     }
     let version = |heard: &Heard, name: &str| {
@@ -41,7 +44,11 @@ async fn r58_r59_r63_a_response_has_only_what_differs_each_with_name_and_version
         all.find(|it| it.name == name).unwrap().version.clone()
     };
     assert_ne!(version(&first, "a"), version(&second, "a"));
-    assert_eq!(version(&first, "a"), version(&first, "b"), "of the content alone");
+    assert_eq!(
+        version(&first, "a"),
+        version(&first, "b"),
+        "of the content alone"
+    );
 }
 
 /// R60: a resource is always sent whole, however little of it has changed.
@@ -66,7 +73,10 @@ async fn r61_r62_no_name_is_twice_in_a_response() {
         .await;
     let first = script.hear().await;
     is_plain(&first);
-    assert_eq!((names(&first), &first.removed[..]), (vec!["a", "b"], &["x".to_owned()][..]));
+    assert_eq!(
+        (names(&first), &first.removed[..]),
+        (vec!["a", "b"], &["x".to_owned()][..])
+    );
     script.ack(&first).await;
     rig.publish(&[(LDS, "a", "")]);
     rig.publish(&[(LDS, "a", "2"), (LDS, "x", "1")]);
@@ -114,10 +124,16 @@ async fn r67_r82_what_is_subscribed_is_answered_though_it_was_sent_before() {
     script.start(&EDS, &["a"]).await;
     assert_eq!(script.start(&EDS, &["a"]).await.bodies(), ["1"], "R67");
     script.start(&LDS, &[]).await;
-    assert_eq!(script.start(&LDS, &["a"]).await.bodies(), ["1"], "R67 under a wildcard");
+    assert_eq!(
+        script.start(&LDS, &["a"]).await.bodies(),
+        ["1"],
+        "R67 under a wildcard"
+    );
     // R82: the first request says that it is held, and asks for it all the same on the next.
     let mut again = rig.open::<Delta>().await;
-    let version = script.start(&EDS, &["a"]).await.resources[0].version.clone();
+    let version = script.start(&EDS, &["a"]).await.resources[0]
+        .version
+        .clone();
     again
         .say(DeltaDiscoveryRequest {
             type_url: EDS.to_string(),
@@ -148,10 +164,17 @@ async fn r69_unsubscribing_a_name_under_a_wildcard_is_answered() {
     script.start(&LDS, &["*", "a", "x"]).await;
     script.unsubscribe(&LDS, &["a", "x"]).await;
     let heard = script.hear().await;
-    assert_eq!((names(&heard), &heard.removed[..]), (vec!["a"], &["x".to_owned()][..]));
+    assert_eq!(
+        (names(&heard), &heard.removed[..]),
+        (vec!["a"], &["x".to_owned()][..])
+    );
     script.ack(&heard).await;
     rig.publish(&[(LDS, "a", "2")]);
-    assert_eq!(names(&script.hear().await), ["a"], "the wildcard still covers it");
+    assert_eq!(
+        names(&script.hear().await),
+        ["a"],
+        "the wildcard still covers it"
+    );
 }
 
 #[tokio::test]
@@ -169,7 +192,10 @@ async fn r71_r72_an_absent_name_is_reported_at_once_and_remembered() {
     let rig = Rig::with(&[(EDS, "a", "1")]).await;
     let mut script = rig.open::<Delta>().await;
     let first = script.start(&EDS, &["a", "x"]).await;
-    assert_eq!((names(&first), &first.removed[..]), (vec!["a"], &["x".to_owned()][..]));
+    assert_eq!(
+        (names(&first), &first.removed[..]),
+        (vec!["a"], &["x".to_owned()][..])
+    );
     // Of a type of which there is nothing at all, too.
     assert_eq!(script.start(&RDS, &["r"]).await.removed, ["r"]);
     script.silence().await;

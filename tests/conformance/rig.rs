@@ -139,8 +139,7 @@ impl Rig {
         let mut next = Changes::default();
         for (type_url, name, body) in changes {
             if body.is_empty() {
-                next.removals
-                    .push(ResourceId::new(type_url.clone(), *name));
+                next.removals.push(ResourceId::new(type_url.clone(), *name));
             } else {
                 next.upserts.push(resource(type_url, name, body));
             }

@@ -291,10 +291,20 @@ impl<V: Variant> Script<V> {
     }
 
     /// An ACK or a NACK that says something else besides.
-    pub async fn answer(&mut self, heard: &Heard, error: Option<&str>, more: &[&str], fewer: &[&str]) {
+    pub async fn answer(
+        &mut self,
+        heard: &Heard,
+        error: Option<&str>,
+        more: &[&str],
+        fewer: &[&str],
+    ) {
         let last = self.answered.get(&heard.type_url);
         let accepted = last.map(|(_, version)| version.clone()).unwrap_or_default();
-        let version = if error.is_some() { accepted } else { heard.version.clone() };
+        let version = if error.is_some() {
+            accepted
+        } else {
+            heard.version.clone()
+        };
         let owned = |names: &[&str]| names.iter().map(ToString::to_string).collect();
         let now = (heard.nonce.clone(), version.clone());
         self.answered.insert(heard.type_url.clone(), now);

@@ -50,7 +50,13 @@ async fn r39_r40_what_does_not_exist_is_sent_when_it_does() {
 
 #[tokio::test]
 async fn r41_nothing_is_sent_that_was_not_asked_for() {
-    let rig = Rig::with(&[(EDS, "a", "a1"), (EDS, "b", "b1"), (LDS, "a", "a1"), (LDS, "b", "b1")]).await;
+    let rig = Rig::with(&[
+        (EDS, "a", "a1"),
+        (EDS, "b", "b1"),
+        (LDS, "a", "a1"),
+        (LDS, "b", "b1"),
+    ])
+    .await;
     let mut script = rig.open::<Sotw>().await;
     assert_eq!(script.start(&EDS, &["a"]).await.bodies(), ["a1"]);
     assert_eq!(script.start(&LDS, &["a"]).await.bodies(), ["a1"]);
@@ -61,14 +67,23 @@ async fn r41_nothing_is_sent_that_was_not_asked_for() {
 /// R42, R44: all of it each time, and what is missing is gone.
 #[tokio::test]
 async fn r42_r44_every_response_of_listeners_and_clusters_is_the_full_set() {
-    let rig = Rig::with(&[(CDS, "a", "a1"), (CDS, "b", "b1"), (LDS, "a", "a1"), (LDS, "b", "b1")]).await;
+    let rig = Rig::with(&[
+        (CDS, "a", "a1"),
+        (CDS, "b", "b1"),
+        (LDS, "a", "a1"),
+        (LDS, "b", "b1"),
+    ])
+    .await;
     let mut script = rig.open::<Sotw>().await;
     script.start(&CDS, &[]).await;
     script.start(&LDS, &[]).await;
     rig.publish(&[(CDS, "a", "a2"), (LDS, "a", "a2")]);
     let heard = script.settle().await;
     assert_eq!(types(&heard), [CDS, LDS]);
-    assert!(heard.iter().all(|it| it.bodies() == ["a2", "b1"]), "{heard:?}");
+    assert!(
+        heard.iter().all(|it| it.bodies() == ["a2", "b1"]),
+        "{heard:?}"
+    );
     rig.publish(&[(CDS, "b", ""), (LDS, "b", "")]);
     let heard = script.settle().await;
     assert_eq!(types(&heard), [LDS, CDS], "R84");
@@ -76,19 +91,31 @@ async fn r42_r44_every_response_of_listeners_and_clusters_is_the_full_set() {
     rig.publish(&[(CDS, "a", ""), (LDS, "a", "")]);
     let heard = script.settle().await;
     assert_eq!(heard.len(), 2);
-    assert!(heard.iter().all(|it| it.bodies().is_empty()), "an empty response deletes all");
+    assert!(
+        heard.iter().all(|it| it.bodies().is_empty()),
+        "an empty response deletes all"
+    );
 }
 
 /// R43, R45: of other types only what has changed, and what is gone is not said by an empty response.
 #[tokio::test]
 async fn r43_r45_other_types_are_sent_as_they_change() {
-    let rig = Rig::with(&[(EDS, "a", "a1"), (EDS, "b", "b1"), (RDS, "r", "r1"), (RDS, "s", "s1")]).await;
+    let rig = Rig::with(&[
+        (EDS, "a", "a1"),
+        (EDS, "b", "b1"),
+        (RDS, "r", "r1"),
+        (RDS, "s", "s1"),
+    ])
+    .await;
     let mut script = rig.open::<Sotw>().await;
     script.start(&EDS, &["a", "b"]).await;
     script.start(&RDS, &["r", "s"]).await;
     rig.publish(&[(EDS, "b", "b2"), (RDS, "r", "r2")]);
     let heard = script.settle().await;
-    assert_eq!(heard.iter().map(Heard::bodies).collect::<Vec<_>>(), [["b2"], ["r2"]]);
+    assert_eq!(
+        heard.iter().map(Heard::bodies).collect::<Vec<_>>(),
+        [["b2"], ["r2"]]
+    );
 }
 
 /// R44: a server whose store may have been wiped takes nothing from a client that has something.
@@ -106,11 +133,18 @@ async fn r44_an_empty_server_deletes_nothing() {
         .await;
     let held_back = || async {
         let nodes = rig.nodes.list().await;
-        nodes.iter().any(|node| !node.held_back.is_empty()).then_some(())
+        nodes
+            .iter()
+            .any(|node| !node.held_back.is_empty())
+            .then_some(())
     };
     crate::harness::programs::eventually("the server to hold back", held_back).await;
     rig.publish(&[(CDS, "a", "1")]);
-    assert_eq!(script.hear().await.bodies(), ["1"], "the first thing that it says");
+    assert_eq!(
+        script.hear().await.bodies(),
+        ["1"],
+        "the first thing that it says"
+    );
 }
 
 /// R45: an error that newer clients know, and for older ones nothing.
@@ -130,7 +164,10 @@ async fn r45_what_is_gone_of_other_types_is_no_response_without_it() {
 #[tokio::test]
 async fn r46_one_request_with_many_names_or_many_streams_with_one() {
     let names: Vec<String> = (0..50).map(|n| format!("n{n:02}")).collect();
-    let world: Vec<_> = names.iter().map(|name| (EDS, name.as_str(), name.as_str())).collect();
+    let world: Vec<_> = names
+        .iter()
+        .map(|name| (EDS, name.as_str(), name.as_str()))
+        .collect();
     let rig = Rig::with(&world).await;
     let all: Vec<&str> = names.iter().map(String::as_str).collect();
     let mut script = rig.open::<Sotw>().await;

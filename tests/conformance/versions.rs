@@ -85,9 +85,15 @@ async fn r16_a_version_is_a_word_and_no_number() {
         response_nonce: nonce.to_owned(),
         ..DiscoveryRequest::default()
     };
-    script.say(say("ffffffffffffffffffffffffffffffffff", "")).await;
+    script
+        .say(say("ffffffffffffffffffffffffffffffffff", ""))
+        .await;
     let first = script.hear().await;
-    assert_eq!(first.bodies(), ["1"], "a version that nobody gave means nothing");
+    assert_eq!(
+        first.bodies(),
+        ["1"],
+        "a version that nobody gave means nothing"
+    );
     script.say(say("something else", &first.nonce)).await;
     script.silence().await;
     assert_eq!(rig.seen.count("acked Cluster"), 1);
@@ -146,7 +152,8 @@ async fn r18_servers_with_the_same_content_have_the_same_versions() {
     }
     let versions = |heard: &super::script::Heard| -> Vec<_> {
         let all = heard.resources.iter();
-        all.map(|it| (it.name.clone(), it.version.clone())).collect()
+        all.map(|it| (it.name.clone(), it.version.clone()))
+            .collect()
     };
     let (mut here, mut there) = (one.open::<Delta>().await, other.open::<Delta>().await);
     let (here, there) = (here.start(&CDS, &[]).await, there.start(&CDS, &[]).await);
@@ -158,7 +165,11 @@ async fn r18_servers_with_the_same_content_have_the_same_versions() {
 async fn r19_the_system_version_of_delta_is_a_label() {
     let rig = Rig::with(&[(RDS, "a", "1")]).await;
     let mut script = rig.open::<Delta>().await;
-    assert_eq!(script.start(&RDS, &["a"]).await.version, "2", "second snapshot");
+    assert_eq!(
+        script.start(&RDS, &["a"]).await.version,
+        "2",
+        "second snapshot"
+    );
     rig.publish(&[(RDS, "a", "2")]);
     assert_eq!(script.hear().await.version, "3");
 }
