@@ -1,8 +1,11 @@
 //! Owns the tests with a real Envoy: that it takes whatever is translated for it, and that it answers as
 //! the agent does. Must not know: how the translation is done.
 
+mod changes;
 mod plugins;
 mod random;
 mod rig;
 mod routing;
 mod table;
+mod table_vars;
+mod whole;

@@ -39,7 +39,7 @@ pub struct Fleets {
 }
 
 impl Fleets {
-    /// A node gets the view of its kind of its fleet.
+    /// A node gets what its kind of client gets in its fleet.
     #[must_use]
     pub fn new(
         views: BTreeMap<String, Views>,
@@ -114,13 +114,17 @@ impl Admission for Fleets {
         }
         Ok(admitted)
     }
+
+    fn may_see(&self, peer: &Peer) -> Result<Option<String>, Status> {
+        let trusted = self.identities.identify(peer)?;
+        Ok(trusted.and_then(|trusted| trusted.fleet))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
-    use bellwether_envoy::Settings;
     use bellwether_xds::{Certificate, Code, SubjectName, Token};
     use tokio::sync::watch;
 
@@ -142,21 +146,18 @@ mod tests {
     }
 
     fn fleets(names: &[&str], rules: bool, tokens: bool, anyone: bool) -> Fleets {
-        let settings = || value(Settings::default());
-        let view = |name: &&str| Views::new(name, watch::channel(None).1, settings());
-        let views = names.iter().map(|name| ((*name).to_owned(), view(name)));
+        let view = |name: &&str| ((*name).to_owned(), Views::idle());
         let identities = Identities {
             rules: rules.then(|| value(Rules::read(RULES).unwrap())),
             tokens: tokens.then(|| value(Tokens::read(TOKENS).unwrap())),
         };
-        Fleets::new(views.collect(), identities, anyone)
+        Fleets::new(names.iter().map(view).collect(), identities, anyone)
     }
 
     fn of(cluster: &str) -> Node {
         Node {
             id: "n".into(),
             cluster: cluster.into(),
-            user_agent_name: "bellwether-agent".into(),
             ..Node::default()
         }
     }

@@ -87,20 +87,18 @@ impl Both {
             upstreams.insert(name, Upstream::start(name).await);
         }
         let port = ports::free();
-        let mut config = bootstrap(&xds.to_string(), "envoy", FLEET, variant);
-        for (name, upstream) in &upstreams {
-            let cluster = static_cluster(name, upstream.address);
-            let all = config["static_resources"]["clusters"].as_array_mut();
-            all.unwrap().push(cluster);
-        }
-        config["static_resources"]["listeners"] = json!([listener_of(port)]);
+        let settings = json!({"listeners": [
+            {"name": "http", "address": "127.0.0.1", "port": port},
+        ]});
+        let settings = Settings::parse(settings.to_string().as_bytes()).unwrap();
+        let config = bootstrap(&xds.to_string(), "envoy", FLEET, variant);
         Self {
             envoy: Envoy::start(config).await,
             envoy_http: SocketAddr::from(([127, 0, 0, 1], port)),
             agent: Agent::start().await,
             catalog: Catalog::new(Prefix::new("/apisix").unwrap()),
             native: Snapshot::default(),
-            translator: Translator::new(Client::Envoy, Settings::default()),
+            translator: Translator::new(Client::Envoy, settings),
             translated: Snapshot::default().trusted(),
             groups,
             revision: 0,
@@ -186,10 +184,7 @@ impl Both {
             }
         });
         let changes = self.translator.update(&self.native);
-        self.translated = self
-            .translated
-            .next("envoy", without_others(changes))
-            .unwrap();
+        self.translated = self.translated.next("envoy", changes).unwrap();
         self.groups.set(FLEET, self.translated.clone());
     }
 
@@ -211,6 +206,17 @@ impl Both {
         .await;
     }
 
+    /// What Envoy has, and what it should have.
+    pub(crate) async fn state(&self) -> String {
+        let routes = self.translated.published(&TypeUrl::ENVOY_ROUTES).unwrap();
+        let routes = routes.set().get(&"routes".into()).unwrap();
+        let want = routes.version().to_string();
+        let dump = self.envoy.dump("dynamic_route_configs").await;
+        let has = dump["configs"][0]["version_info"].clone();
+        let counts = self.envoy.stats("update_success|update_rejected").await;
+        format!("want routes {want}, has {has}, {counts:?}")
+    }
+
     /// What Envoy answers.
     pub(crate) async fn ask_envoy(&self, ask: &Ask) -> Answer {
         to(self.envoy_http, ask).await
@@ -224,7 +230,7 @@ impl Both {
     }
 }
 
-async fn to(address: SocketAddr, ask: &Ask) -> Answer {
+pub(crate) async fn to(address: SocketAddr, ask: &Ask) -> Answer {
     let mut connection = Connection::http1(address).await;
     let mut request = Request::builder()
         .method(ask.method.as_str())
@@ -236,91 +242,9 @@ async fn to(address: SocketAddr, ask: &Ask) -> Answer {
     connection.ask(request.body(body("")).unwrap()).await
 }
 
-fn outcome(answer: &Answer) -> Outcome {
+pub(crate) fn outcome(answer: &Answer) -> Outcome {
     match answer.headers.get("x-answer") {
         Some(_) => Outcome::Upstream(answer.json()["name"].as_str().unwrap().to_owned()),
         None => Outcome::Status(answer.status),
     }
-}
-
-/// Only routes: the rest stands in the bootstrap.
-fn without_others(changes: Changes) -> Changes {
-    Changes {
-        upserts: changes
-            .upserts
-            .into_iter()
-            .filter(|one| *one.type_url() == TypeUrl::ENVOY_ROUTES)
-            .map(|one| {
-                bellwether::resource::Resource::from_encoded(
-                    one.id().clone(),
-                    &one.body(),
-                    Vec::new(),
-                )
-            })
-            .collect(),
-        removals: changes
-            .removals
-            .into_iter()
-            .filter(|one| one.type_url == TypeUrl::ENVOY_ROUTES)
-            .collect(),
-    }
-}
-
-fn static_cluster(name: &str, address: SocketAddr) -> Value {
-    json!({
-        "name": format!("upstreams/{name}"),
-        "type": "STATIC",
-        "connect_timeout": "5s",
-        "load_assignment": {"cluster_name": name, "endpoints": [{"lb_endpoints": [
-            {"endpoint": {"address": {"socket_address":
-                {"address": address.ip().to_string(), "port_value": address.port()}}}},
-        ]}]},
-    })
-}
-
-fn listener_of(port: u16) -> Value {
-    let typed = |name: &str, config: Value| {
-        let mut config = config;
-        config["@type"] = format!("type.googleapis.com/{name}").into();
-        config
-    };
-    json!({
-        "name": "http",
-        "address": {"socket_address": {"address": "127.0.0.1", "port_value": port}},
-        "filter_chains": [{"filters": [
-            {"name": "envoy.filters.network.set_filter_state", "typed_config": typed(
-                "envoy.extensions.filters.network.set_filter_state.v3.Config",
-                json!({"on_new_connection": [{
-                    "object_key": "bellwether.remote_address",
-                    "factory_key": "envoy.network.ip",
-                    "format_string": {"text_format_source":
-                        {"inline_string": "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"}},
-                }]}),
-            )},
-            {"name": "envoy.filters.network.http_connection_manager", "typed_config": typed(
-                "envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager",
-                json!({
-                    "stat_prefix": "http",
-                    "use_remote_address": true,
-                    "http_protocol_options": {"allow_custom_methods": true},
-                    "normalize_path": true,
-                    "merge_slashes": true,
-                    "path_with_escaped_slashes_action": "UNESCAPE_AND_FORWARD",
-                    "rds": {"route_config_name": "routes", "config_source":
-                        {"ads": {}, "resource_api_version": "V3"}},
-                    "generate_request_id": false,
-                    "http_filters": [
-                        {"name": "bellwether.plugins", "typed_config": typed(
-                            "envoy.extensions.filters.http.filter_chain.v3.FilterChainConfig",
-                            json!({}),
-                        )},
-                        {"name": "envoy.filters.http.router", "typed_config": typed(
-                            "envoy.extensions.filters.http.router.v3.Router",
-                            json!({"suppress_envoy_headers": true}),
-                        )},
-                    ],
-                }),
-            )},
-        ]}],
-    })
 }

@@ -9,7 +9,7 @@ use crate::envoy::rig::{Ask, Both, Outcome};
 use crate::envoy::table::groups;
 use crate::harness::envoy::Variant;
 
-fn ask(line: &crate::envoy::table::Line) -> Ask {
+pub(crate) fn ask(line: &crate::envoy::table::Line) -> Ask {
     let (method, host, target, headers, _) = line;
     Ask {
         method: (*method).to_owned(),
@@ -22,7 +22,7 @@ fn ask(line: &crate::envoy::table::Line) -> Ask {
     }
 }
 
-fn expected(answer: &str) -> Outcome {
+pub(crate) fn expected(answer: &str) -> Outcome {
     answer
         .parse()
         .map_or_else(|_| Outcome::Upstream(answer.to_owned()), Outcome::Status)
@@ -30,8 +30,17 @@ fn expected(answer: &str) -> Outcome {
 
 /// `docs/apisix.md` §2: one table, both proxies, equal answers.
 #[tokio::test(flavor = "multi_thread")]
-async fn both_proxies_answer_the_table_alike() {
-    let mut both = Both::start(Variant::Delta).await;
+async fn both_proxies_answer_the_table_alike_by_delta() {
+    table(Variant::Delta).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn both_proxies_answer_the_table_alike_by_state_of_the_world() {
+    table(Variant::StateOfTheWorld).await;
+}
+
+async fn table(variant: Variant) {
+    let mut both = Both::start(variant).await;
     let mut asked = 0;
     let mut wrong = Vec::new();
     for group in groups() {
@@ -83,7 +92,7 @@ async fn both_proxies_answer_alike_whatever_the_configuration() {
     let mut both = Both::start(Variant::Delta).await;
     let (mut asked, mut closed, mut forwarded) = (0, 0, 0);
     let mut wrong = Vec::new();
-    for _ in 0..CONFIGS {
+    for number in 0..CONFIGS {
         let config = random::config().new_tree(&mut runner).unwrap().current();
         both.configure(&config).await;
         for _ in 0..REQUESTS {
@@ -93,8 +102,11 @@ async fn both_proxies_answer_alike_whatever_the_configuration() {
             if told.body.starts_with(CANNOT_TELL) {
                 closed += 1;
             } else if agent != envoy {
+                let [(_, _), (again, _)] = both.ask(&ask).await;
+                let state = both.state().await;
                 wrong.push(format!(
-                    "{ask:?}: agent {agent:?}, envoy {envoy:?} in {config:#?}"
+                    "configuration {number}, request {asked}: {ask:?}: agent {agent:?}, envoy {envoy:?}, \
+                     then {again:?}; {state} in {config:#?}"
                 ));
             } else if matches!(envoy, Outcome::Upstream(_)) {
                 forwarded += 1;
@@ -121,10 +133,11 @@ async fn both_proxies_answer_alike_whatever_the_configuration() {
 }
 
 /// How Envoy's answer begins where it can't tell whether a route takes a request.
-const CANNOT_TELL: &[u8] = b"{\"error_msg\":\"503 Service Unavailable: this proxy can't tell";
+pub(crate) const CANNOT_TELL: &[u8] =
+    b"{\"error_msg\":\"503 Service Unavailable: this proxy can't tell";
 
 /// A run that finds something says which by its configuration; another seed by `PROPTEST_RNG_SEED`.
-fn seeded() -> TestRunner {
+pub(crate) fn seeded() -> TestRunner {
     let seed: u64 = std::env::var("PROPTEST_RNG_SEED").map_or(7, |seed| seed.parse().unwrap());
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());

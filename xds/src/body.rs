@@ -58,8 +58,8 @@ impl http_body::Body for StreamBody {
         let frame = match ready!(self.outbox.poll_recv(cx)) {
             Some(Outbound::Message(message)) => {
                 let head = head(message.payload.len() + message.nonce.len());
-                self.payload = Some(message.payload);
-                self.nonce = Some(message.nonce);
+                self.payload = Some(message.payload).filter(|bytes| !bytes.is_empty());
+                self.nonce = Some(message.nonce).filter(|bytes| !bytes.is_empty());
                 Frame::data(head)
             }
             Some(Outbound::End(status)) => self.end(&status),

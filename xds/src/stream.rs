@@ -55,6 +55,8 @@ enum Wake<R> {
     Request(Result<Option<Box<R>>, Status>),
     Snapshot,
     Room,
+    /// Somebody wants to know of each resource.
+    Asked,
     Deadline,
     GoingDown,
     Gone,
@@ -181,6 +183,7 @@ impl Open {
                     }
                 }
                 Wake::Room => self.send(stream),
+                Wake::Asked => self.registration.answer(self.session.resources()),
                 Wake::Deadline => {}
                 Wake::GoingDown => {
                     return Some(Status::unavailable(
@@ -244,6 +247,7 @@ impl Open {
                 Ok(_) => Wake::Room,
                 Err(_) => Wake::Gone,
             },
+            () = self.registration.asked() => Wake::Asked,
             () = timer => Wake::Deadline,
         }
     }

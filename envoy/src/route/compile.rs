@@ -90,6 +90,10 @@ pub(crate) fn route(
         let routes = action.routes(name, &pattern, &known, &facts, &mut compiled);
         compiled.entries.push((order, routes));
     }
+    if compiled.scopes.is_empty() || compiled.entries.is_empty() {
+        // No request can meet it, so that nothing is forwarded either.
+        compiled.clusters.clear();
+    }
     compiled
 }
 

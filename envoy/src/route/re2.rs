@@ -8,6 +8,7 @@
 use std::fmt::Write;
 
 use regex_syntax::ParserBuilder;
+use regex_syntax::ast::{self, Ast, Visitor};
 use regex_syntax::hir::{Class, Hir, HirKind, Look};
 
 use crate::wire::matcher::regex_matcher::{EngineType, GoogleRe2};
@@ -141,12 +142,17 @@ fn size_of(hir: &Hir) -> usize {
         HirKind::Class(Class::Unicode(class)) => 2 * class.ranges().len(),
         HirKind::Class(Class::Bytes(class)) => 2 * class.ranges().len(),
         HirKind::Repetition(repetition) => {
-            let once = size_of(&repetition.sub).saturating_add(2);
-            let times = repetition.max.unwrap_or(repetition.min.saturating_add(1));
-            once.saturating_mul(times.max(1) as usize)
+            let once = size_of(&repetition.sub);
+            let must = once.saturating_mul(repetition.min as usize);
+            let may = match repetition.max {
+                Some(max) => max.saturating_sub(repetition.min) as usize,
+                None => 1,
+            };
+            must.saturating_add(once.saturating_add(2).saturating_mul(may))
         }
         HirKind::Capture(capture) => size_of(&capture.sub).saturating_add(2),
-        HirKind::Concat(all) | HirKind::Alternation(all) => all
+        HirKind::Concat(all) => all.iter().map(size_of).fold(0, usize::saturating_add),
+        HirKind::Alternation(all) => all
             .iter()
             .map(|one| size_of(one).saturating_add(2))
             .fold(0, usize::saturating_add),
@@ -178,6 +184,9 @@ impl Field {
 /// text, or `None` where that can't be said: look-around, back-references, classes of Unicode. `\w`
 /// and its like are ASCII's, as in nginx.
 pub(crate) fn search(pattern: &str, caseless: bool, field: Field) -> Option<String> {
+    if reads_otherwise(pattern)? {
+        return None;
+    }
     let hir = bytes(caseless).parse(pattern).ok()?;
     let mut printer = Printer {
         out: String::new(),
@@ -185,6 +194,29 @@ pub(crate) fn search(pattern: &str, caseless: bool, field: Field) -> Option<Stri
     };
     printer.search(&hir)?;
     Some(printer.out)
+}
+
+/// Whether the parser reads something else than the agent and APISIX do: a possessive quantifier as one
+/// quantifier on another, a recursion as a flag. `None` if it is no expression.
+fn reads_otherwise(pattern: &str) -> Option<bool> {
+    struct Nested;
+    impl Visitor for Nested {
+        type Output = ();
+        type Err = ();
+        fn finish(self) -> Result<(), ()> {
+            Ok(())
+        }
+        fn visit_pre(&mut self, ast: &Ast) -> Result<(), ()> {
+            match ast {
+                Ast::Repetition(outer) if matches!(*outer.ast, Ast::Repetition(_)) => Err(()),
+                _ => Ok(()),
+            }
+        }
+    }
+    let ast = regex_syntax::ast::parse::Parser::new()
+        .parse(pattern)
+        .ok()?;
+    Some(pattern.contains("(?R") || ast::visit(&ast, Nested).is_err())
 }
 
 struct Printer {
@@ -357,5 +389,71 @@ impl Printer {
         }
         self.out.push(']');
         Some(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use regex::RegexBuilder;
+
+    use super::*;
+
+    fn takes(regex: &str, text: &str) -> bool {
+        let whole = format!("^(?:{regex})$");
+        let regex = RegexBuilder::new(&whole).build().unwrap();
+        regex.is_match(text)
+    }
+
+    /// A search, said as a match of the whole text, finds what the search finds.
+    #[test]
+    fn a_search_finds_what_it_should() {
+        for pattern in [
+            "a", "^a", "b$", "^a+$", "^$", "a|b", "^a|b$", "[^a]", "a.b", "\\d", "(a)(b)?",
+            "a{2,3}", "x*",
+        ] {
+            let plain = RegexBuilder::new(pattern).unicode(true).build().unwrap();
+            for text in [
+                "", "a", "b", "ab", "aab", "ba", "a\nb", "axb", "7", "é", "aaa", "a?b",
+            ] {
+                let whole = search(pattern, false, Field::Whole).unwrap();
+                assert_eq!(
+                    takes(&whole, text),
+                    plain.is_match(text),
+                    "{pattern} {text:?}"
+                );
+                if text.contains('?') {
+                    continue;
+                }
+                let until = search(pattern, false, Field::Until('?')).unwrap();
+                for after in ["", "?", "?a", "?b", "?7", "?é"] {
+                    let target = format!("{text}{after}");
+                    assert_eq!(
+                        takes(&until, &target),
+                        plain.is_match(text),
+                        "{pattern} {target:?}"
+                    );
+                }
+                let within = format!("k={}", search(pattern, false, Field::Within('?')).unwrap());
+                let target = format!("k={text}?a");
+                assert_eq!(
+                    takes(&within, &target),
+                    plain.is_match(text),
+                    "{pattern} {target:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn what_re2_does_not_know_is_not_said() {
+        for pattern in [
+            "(?=a)b", "(?<!a)b", "(a)\\1", "a++", "(?>a)", "(?R)", "\\p{L}", "(", "a{1001}",
+            "[\\xe9]",
+        ] {
+            assert_eq!(search(pattern, false, Field::Whole), None, "{pattern}");
+        }
+        assert_eq!(whole("a{900}{900}".to_owned()), Err(TooLarge));
+        assert!(whole("a{50}".to_owned()).unwrap().engine_type.is_none());
+        assert!(whole("a{500}".to_owned()).unwrap().engine_type.is_some());
     }
 }
