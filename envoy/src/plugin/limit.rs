@@ -332,7 +332,7 @@ impl Counted {
                 };
                 let descriptor = LocalRateLimitDescriptor {
                     entries,
-                    token_bucket: Some(bucket.clone()),
+                    token_bucket: Some(*bucket),
                 };
                 (said, descriptor)
             })

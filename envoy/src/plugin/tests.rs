@@ -477,7 +477,7 @@ fn buckets_hold_what_the_limit_says() {
     let bucket = |config: Value| {
         let config = applied(config).unwrap().limits.filter_config();
         let limit: LocalRateLimit = config.values().next().unwrap().unpack().unwrap();
-        let bucket = limit.descriptors[0].token_bucket.clone().unwrap();
+        let bucket = limit.descriptors[0].token_bucket.unwrap();
         let interval = bucket.fill_interval.unwrap().seconds;
         (bucket.max_tokens, bucket.tokens_per_fill.unwrap(), interval)
     };
