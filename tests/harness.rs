@@ -3,6 +3,7 @@
 #![allow(dead_code, unreachable_pub)]
 
 pub mod ask;
+pub mod envoy;
 pub mod etcd;
 pub mod gate;
 pub mod http;

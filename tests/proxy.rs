@@ -5,6 +5,6 @@ mod balancing;
 mod failures;
 mod forwarding;
 mod limits;
-mod rig;
+pub(crate) mod rig;
 mod streaming;
 mod tls;

@@ -15,6 +15,8 @@ mod redact;
 mod route;
 mod secret;
 pub mod settings;
+#[cfg(test)]
+mod tests;
 mod translator;
 pub mod wire;
 

@@ -2,6 +2,7 @@
 //! and the names in certificates; a change of routes never touches one, because that would close
 //! connections. Must not know: what a route does.
 
+mod address;
 mod tls;
 
 use std::collections::BTreeSet;
@@ -37,6 +38,9 @@ const CLIENT: Duration = Duration::from_secs(60);
 /// The host of a client that speaks HTTP/1.0 and names none. No route is for it by name.
 const NO_HOST: &str = "_";
 
+/// Forwards; always the last of the HTTP filters.
+const ROUTER: &str = "envoy.filters.http.router";
+
 /// `routes` are the names of all route configurations.
 pub(crate) fn compile(view: &View<'_>, routes: &BTreeSet<Name>) -> Made {
     match view.client {
@@ -53,13 +57,7 @@ fn api_listeners(routes: &BTreeSet<Name>) -> Made {
     for name in routes {
         let manager = HttpConnectionManager {
             route_specifier: Some(rds(name.as_str())),
-            http_filters: vec![HttpFilter {
-                name: "router".to_owned(),
-                config_type: Some(http_filter::ConfigType::TypedConfig(Any::pack(
-                    &Router::default(),
-                ))),
-                ..HttpFilter::default()
-            }],
+            http_filters: vec![http_filter(ROUTER, &Router::default())],
             ..HttpConnectionManager::default()
         };
         let listener = Listener {
@@ -89,7 +87,7 @@ fn sockets(view: &View<'_>) -> Made {
             continue;
         }
         let mut refers = vec![ResourceId::new(TypeUrl::ENVOY_ROUTES, EVERYTHING)];
-        let manager = manager(view, &settings.name);
+        let filters = vec![address::of_connection(), manager(view, &settings.name)];
         let mut listener = Listener {
             name: settings.name.clone(),
             address: Some(address(settings)),
@@ -100,12 +98,12 @@ fn sockets(view: &View<'_>) -> Made {
             for chain in &chains {
                 refers.extend(chain.refers.iter().cloned());
                 let mut filter_chain = chain.message.clone();
-                filter_chain.filters = vec![manager.clone()];
+                filter_chain.filters = filters.clone();
                 listener.filter_chains.push(filter_chain);
             }
         } else {
             listener.filter_chains = vec![FilterChain {
-                filters: vec![manager],
+                filters,
                 ..FilterChain::default()
             }];
         }
@@ -142,7 +140,7 @@ fn manager(view: &View<'_>, name: &str) -> Filter {
     let manager = HttpConnectionManager {
         stat_prefix: name.to_owned(),
         route_specifier: Some(rds(EVERYTHING)),
-        http_filters: plugin::http_filters(view),
+        http_filters: http_filters(view),
         common_http_protocol_options: Some(HttpProtocolOptions {
             idle_timeout: Some(duration(CLIENT)),
             ..HttpProtocolOptions::default()
@@ -150,6 +148,8 @@ fn manager(view: &View<'_>, name: &str) -> Filter {
         http_protocol_options: Some(Http1ProtocolOptions {
             accept_http_10: true,
             default_host_for_http_10: NO_HOST.to_owned(),
+            // APISIX knows more methods than Envoy by itself, PURGE for one.
+            allow_custom_methods: true,
             ..Http1ProtocolOptions::default()
         }),
         server_header_transformation: ServerHeaderTransformation::PassThrough.into(),
@@ -175,6 +175,22 @@ fn manager(view: &View<'_>, name: &str) -> Filter {
     Filter {
         name: "envoy.filters.network.http_connection_manager".to_owned(),
         config_type: Some(ConfigType::TypedConfig(Any::pack(&manager))),
+    }
+}
+
+/// The same for all routes: what a plugin needs stands on the routes that have it.
+fn http_filters(view: &View<'_>) -> Vec<HttpFilter> {
+    let mut filters = Vec::new();
+    filters.extend(address::of_request(view.settings));
+    filters.extend(plugin::http_filters(view));
+    filters
+}
+
+pub(super) fn http_filter(name: &str, config: &impl prost::Name) -> HttpFilter {
+    HttpFilter {
+        name: name.to_owned(),
+        config_type: Some(http_filter::ConfigType::TypedConfig(Any::pack(config))),
+        ..HttpFilter::default()
     }
 }
 

@@ -12,13 +12,15 @@ use std::sync::Arc;
 
 use bellwether::name::{Name, ResourceId, TypeUrl};
 use bellwether::resource::Resource;
+use bellwether::wire::native;
 use http::StatusCode;
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint};
 
 use crate::made::Made;
 use crate::native::Touched;
-use crate::settings::{Router, Settings};
+use crate::plugin::{self, Consumers, Context};
+use crate::settings::Settings;
 use crate::translator::{Client, View};
 use crate::wire::route::route_match::{ConnectMatcher, PathSpecifier};
 use crate::wire::route::{Route, RouteConfiguration, RouteMatch, VirtualHost};
@@ -29,6 +31,7 @@ mod compile;
 mod condition;
 mod encoded;
 mod host;
+mod last;
 mod number;
 mod order;
 mod path;
@@ -37,6 +40,7 @@ mod subject;
 mod test;
 #[cfg(test)]
 mod tests;
+mod way;
 
 use self::clause::{Clause, header};
 use self::compile::Compiled;
@@ -80,6 +84,10 @@ pub(crate) struct Compiler {
     flat: bool,
     /// Whether a global rule closes every route.
     closed: bool,
+    /// Who may authenticate.
+    consumers: Consumers,
+    /// What becomes of requests that no route takes, encoded.
+    last: Vec<Vec<u8>>,
     /// The names of what was made.
     names: BTreeSet<Name>,
 }
@@ -106,17 +114,24 @@ pub(crate) struct Configuration {
 impl Compiler {
     /// Makes all route configurations. `touched` is what is different since the last call.
     pub(crate) fn compile(&mut self, view: &View<'_>, touched: &Touched) -> Output {
-        let dirty = self.file_all(view, touched);
-        let rules = closing_rules(view);
-        let closes = !rules.is_empty();
-        let opened = self.closed && !closes;
-        self.closed = closes;
+        if !touched.consumers.is_empty() {
+            self.consumers = Consumers::new(view.native.consumers.values());
+        }
+        let opened = self.closed;
+        let (last, rules) = match last::last(view, &self.consumers) {
+            Ok(last) => (last, Vec::new()),
+            Err(problems) => (Vec::new(), problems),
+        };
+        self.closed = !rules.is_empty();
+        let all = opened != self.closed || last != self.last;
+        self.last = last;
+        let dirty = self.file_all(view, &self.names_of(view, touched));
         let mut output = Output {
             unsupported: rules,
             ..Output::default()
         };
         output.configurations = match view.client {
-            Client::Envoy => vec![self.for_envoy(&dirty, opened)],
+            Client::Envoy => vec![self.for_envoy(&dirty, all)],
             Client::Grpc => self.for_grpc(view.settings),
         };
         for (name, compiled) in &self.filed {
@@ -136,25 +151,48 @@ impl Compiler {
         &self.names
     }
 
-    /// Files what changed, and says which hosts' routes are different.
-    fn file_all(&mut self, view: &View<'_>, touched: &Touched) -> BTreeSet<Scope> {
+    /// The routes that are made of something that changed.
+    fn names_of(&self, view: &View<'_>, touched: &Touched) -> BTreeSet<Name> {
         let mut names = touched.routes.clone();
         for cluster in &touched.clusters {
             names.extend(self.by_cluster.get(cluster).into_iter().flatten().cloned());
         }
+        let depends = |plugins: &[native::Plugin]| {
+            (!touched.consumers.is_empty() && plugin::uses_consumers(plugins))
+                || (!touched.clusters.is_empty() && plugin::uses_clusters(plugins))
+        };
+        let rules = &view.native.global_rules;
+        let all =
+            !touched.global_rules.is_empty() || rules.values().any(|rule| depends(&rule.plugins));
+        let routes = view.native.routes.iter();
+        let more = routes.filter(|(_, route)| all || depends(&route.plugins));
+        names.extend(more.map(|(name, _)| name.clone()));
+        names
+    }
+
+    /// Files what changed, and says which hosts' routes are different.
+    fn file_all(&mut self, view: &View<'_>, names: &BTreeSet<Name>) -> BTreeSet<Scope> {
+        let has_cluster = |name: &str| view.native.clusters.contains_key(name);
+        let consumers = std::mem::take(&mut self.consumers);
+        let context = Context {
+            global_rules: &view.native.global_rules,
+            consumers: &consumers,
+            has_cluster: &has_cluster,
+        };
         let mut dirty = BTreeSet::new();
         for name in names {
-            if let Some(old) = self.filed.remove(&name) {
-                self.take_out(&name, &old);
+            if let Some(old) = self.filed.remove(name) {
+                self.take_out(name, &old);
                 dirty.extend(old.scopes);
             }
-            if let Some(native) = view.native.routes.get(&name) {
-                let new = compile::route(view, &name, native);
-                self.put_in(&name, &new);
+            if let Some(native) = view.native.routes.get(name) {
+                let new = compile::route(view, &context, name, native);
+                self.put_in(name, &new);
                 dirty.extend(new.scopes.iter().cloned());
-                self.filed.insert(name, new);
+                self.filed.insert(name.clone(), new);
             }
         }
+        self.consumers = consumers;
         dirty
     }
 
@@ -211,7 +249,12 @@ impl Compiler {
         let mut body = head.encode_to_vec();
         let name = Name::from(EVERYTHING);
         if self.closed {
-            let only = self.virtual_host("*", vec!["*".to_owned()], &[], &closed_to_all());
+            let only = self.virtual_host(
+                "*",
+                vec!["*".to_owned()],
+                &[],
+                &[closed_to_all().encode_to_vec()],
+            );
             field(&mut body, VIRTUAL_HOSTS, &only);
             return Configuration {
                 name,
@@ -275,7 +318,7 @@ impl Compiler {
             }
             let chain = self.chain(&owner);
             let domains = owner.domains(|scope| self.shelves.contains_key(scope));
-            let host = self.virtual_host(&owner.name(), domains, &chain, &not_found());
+            let host = self.virtual_host(&owner.name(), domains, &chain, &self.last);
             self.hosts.insert(owner, Arc::new(host));
         }
     }
@@ -285,7 +328,7 @@ impl Compiler {
         name: &str,
         domains: Vec<String>,
         chain: &[Scope],
-        last: &Route,
+        last: &[Vec<u8>],
     ) -> Vec<u8> {
         let head = VirtualHost {
             name: name.to_owned(),
@@ -299,7 +342,9 @@ impl Compiler {
                 field(&mut body, ROUTES, route);
             }
         }
-        field(&mut body, ROUTES, &last.encode_to_vec());
+        for route in last {
+            field(&mut body, ROUTES, route);
+        }
         body
     }
 
@@ -338,7 +383,9 @@ impl Compiler {
                 field(&mut body, ROUTES, &route);
             }
         }
-        field(&mut body, ROUTES, &not_found().encode_to_vec());
+        for route in &self.last {
+            field(&mut body, ROUTES, route);
+        }
         body
     }
 
@@ -420,14 +467,9 @@ fn answered(status: StatusCode, message: Option<&str>) -> Route {
     route
 }
 
-/// What no route takes.
-fn not_found() -> Route {
-    answered(StatusCode::NOT_FOUND, None)
-}
-
 fn closed_to_all() -> Route {
     let status = StatusCode::SERVICE_UNAVAILABLE;
-    answered(status, Some(action::CLOSED))
+    answered(status, Some(action::PLUGIN))
 }
 
 /// A tunnel through the proxy to anywhere is not what routes are for.
@@ -439,27 +481,6 @@ fn no_connect() -> Route {
         }),
         ..answered(StatusCode::METHOD_NOT_ALLOWED, None)
     }
-}
-
-/// Global rules that ask for a plugin that can't be expressed: every request is answered 503.
-fn closing_rules(view: &View<'_>) -> Vec<(ResourceId, String)> {
-    let rules = view.native.global_rules.iter();
-    rules
-        .filter_map(|(name, rule)| {
-            let plugins: Vec<&str> = rule
-                .plugins
-                .iter()
-                .map(|plugin| plugin.name.as_str())
-                .filter(|name| !bellwether::plugins::is_run_by_agent(name))
-                .collect();
-            let id = ResourceId::new(TypeUrl::GLOBAL_RULE, name.clone());
-            let what = format!(
-                "needs {}; every request is answered 503",
-                plugins.join(", ")
-            );
-            (!plugins.is_empty()).then_some((id, what))
-        })
-        .collect()
 }
 
 impl Output {

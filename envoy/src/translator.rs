@@ -83,7 +83,14 @@ impl Translator {
         if touched.is_empty() && !self.made.is_empty() {
             return Changes::default();
         }
-        self.make(&touched)
+        // Routes look at nothing of a certificate, and at endpoints least of all: they change all day.
+        let routes = Touched {
+            certificates: BTreeSet::new(),
+            endpoints: BTreeSet::new(),
+            ..touched.clone()
+        };
+        let first = !self.made.contains_key(&Origin::Routes);
+        self.make(&touched, first || !routes.is_empty())
     }
 
     /// What is different for the client now that the fleet has these settings.
@@ -94,7 +101,7 @@ impl Translator {
         self.settings = settings;
         self.routes = route::Compiler::default();
         let all = self.native.all();
-        self.make(&all)
+        self.make(&all, true)
     }
 
     /// What of the native resources can't be expressed for this kind of client.
@@ -114,7 +121,7 @@ impl Translator {
         self.len() == 0
     }
 
-    fn make(&mut self, touched: &Touched) -> Changes {
+    fn make(&mut self, touched: &Touched, with_routes: bool) -> Changes {
         let mut changes = Changes::default();
         for name in self.clusters_of(touched) {
             let made = self.cluster(&name);
@@ -129,10 +136,7 @@ impl Translator {
                 .map(|certificate| secret::certificate(&view, name, certificate));
             self.replace(Origin::Certificate(name.clone()), made, &mut changes);
         }
-        // Routes look at nothing of a certificate.
-        let mut without = touched.clone();
-        without.certificates.clear();
-        if !without.is_empty() || !self.made.contains_key(&Origin::Routes) {
+        if with_routes {
             let view = View {
                 client: self.client,
                 settings: &self.settings,

@@ -8,9 +8,11 @@
 //! | `/apisix/admin/schema/{kind}` | The JSON Schema of a kind |
 //! | `/fleets/{fleet}/apisix/admin/…` | The same for any fleet |
 //! | `/v1/fleets` | The fleets of this server |
+//! | `/v1/fleets/{fleet}/settings` | What Envoy and gRPC must know of a fleet and APISIX's keys don't say: listeners and the like |
 //! | `POST /v1/fleets/{fleet}/accept-store` | An operator's word that the store is right although it contradicts what was seen before |
 //! | `/v1/status` | How each fleet does: revision, store, bad keys |
-//! | `/v1/nodes[?fleet=…]`, `/v1/nodes/{id}` | Connected nodes: versions sent and acknowledged, rejections |
+//! | `/v1/nodes[?fleet=…]` | Connected nodes: versions sent and acknowledged, rejections |
+//! | `/v1/nodes/{id}` | One of them, with each of its resources |
 //! | `/metrics` | Prometheus text |
 //! | `/livez` | 200 as long as the process answers |
 //! | `/readyz` | 200 once every fleet had its first sync, else 503 with the names of those that had not |
@@ -36,6 +38,8 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use tokio::sync::watch;
 
 use crate::fleet::{DEFAULT_FLEET, Fleet};
+use crate::store::follow::Operator;
+use crate::views::Views;
 
 mod access;
 mod answer;
@@ -51,6 +55,7 @@ mod query;
 mod read;
 mod references;
 mod resources;
+mod settings;
 mod target;
 mod validate;
 mod write;
@@ -72,6 +77,10 @@ pub type Fleets = watch::Receiver<Arc<BTreeMap<String, Fleet>>>;
 pub struct AdminState {
     /// The fleets, latest wins.
     pub fleets: Fleets,
+    /// What the clients of each fleet get.
+    pub views: Arc<BTreeMap<String, Views>>,
+    /// Where an operator says that the store is to be believed in what it says of settings.
+    pub settings_operator: Operator,
     /// The connected nodes.
     pub nodes: Nodes,
     /// Who may call.
@@ -115,6 +124,12 @@ pub fn router(state: AdminState) -> Router {
         .route("/fleets/{fleet}/apisix/admin/{*path}", any(named_fleet))
         .route("/v1/fleets", get(own::fleets))
         .route("/v1/fleets/{fleet}/accept-store", post(own::accept_store))
+        .route(
+            "/v1/fleets/{fleet}/settings",
+            get(settings::get)
+                .put(settings::put)
+                .delete(settings::delete),
+        )
         .route("/v1/status", get(own::status))
         .route("/v1/nodes", get(own::nodes))
         .route("/v1/nodes/{*id}", get(own::node))

@@ -14,7 +14,9 @@ use std::collections::BTreeMap;
 use bellwether::name::TypeUrl;
 use bellwether::rejection::clean;
 use bellwether::wire::core::Node;
-use bellwether_xds::{Admission, Admitted, Peer, SnapshotFeed, Status};
+use bellwether_xds::{Admission, Admitted, Peer, Status};
+
+use crate::views::Views;
 
 pub use identity::{Identities, Trusted};
 pub use rules::{BadRules, Rules};
@@ -30,22 +32,22 @@ const SECRETS: [TypeUrl; 3] = [
 /// The fleets of this server by name, each with what its nodes get.
 #[derive(Clone, Debug)]
 pub struct Fleets {
-    feeds: BTreeMap<String, SnapshotFeed>,
+    views: BTreeMap<String, Views>,
     identities: Identities,
     /// Whether nodes that nothing vouches for get secrets too.
     secrets_for_anyone: bool,
 }
 
 impl Fleets {
-    /// A fleet gets what its feed says.
+    /// A node gets what its kind of client gets in its fleet.
     #[must_use]
     pub fn new(
-        feeds: BTreeMap<String, SnapshotFeed>,
+        views: BTreeMap<String, Views>,
         identities: Identities,
         secrets_for_anyone: bool,
     ) -> Self {
         Self {
-            feeds,
+            views,
             identities,
             secrets_for_anyone,
         }
@@ -54,13 +56,13 @@ impl Fleets {
     /// With one fleet every node is in it; with several it must name one of them.
     fn by_its_own_word(&self, node: &Node) -> Result<String, Status> {
         if let Some((only, _)) = self
-            .feeds
+            .views
             .first_key_value()
-            .filter(|_| self.feeds.len() == 1)
+            .filter(|_| self.views.len() == 1)
         {
             return Ok(only.clone());
         }
-        if self.feeds.contains_key(&node.cluster) {
+        if self.views.contains_key(&node.cluster) {
             return Ok(node.cluster.clone());
         }
         Err(Status::not_found(format!(
@@ -73,13 +75,13 @@ impl Fleets {
     /// `node.cluster` may be anything that is no other fleet: in Envoy it is the name of a service.
     fn by_identity(&self, fleet: String, by: &str, node: &Node) -> Result<String, Status> {
         let named = &node.cluster;
-        if *named != fleet && self.feeds.contains_key(named) {
+        if *named != fleet && self.views.contains_key(named) {
             return Err(Status::permission_denied(format!(
                 "node {:?} names fleet {named:?} in node.cluster, and its {by} is of fleet {fleet:?}",
                 clean(&node.id),
             )));
         }
-        if !self.feeds.contains_key(&fleet) {
+        if !self.views.contains_key(&fleet) {
             return Err(Status::not_found(format!(
                 "the {by} of node {:?} is of fleet {fleet:?}, which is not served here",
                 clean(&node.id),
@@ -100,7 +102,7 @@ impl Admission for Fleets {
             }) => self.by_identity(fleet.clone(), by, node)?,
             Some(_) | None => self.by_its_own_word(node)?,
         };
-        let feed = self.feeds[&fleet].clone();
+        let feed = self.views[&fleet].feed(&node.user_agent_name);
         let mut admitted = Admitted::new(fleet, feed);
         match trusted {
             Some(trusted) => {
@@ -111,6 +113,11 @@ impl Admission for Fleets {
             None => admitted.withheld = SECRETS.to_vec(),
         }
         Ok(admitted)
+    }
+
+    fn may_see(&self, peer: &Peer) -> Result<Option<String>, Status> {
+        let trusted = self.identities.identify(peer)?;
+        Ok(trusted.and_then(|trusted| trusted.fleet))
     }
 }
 
@@ -139,12 +146,12 @@ mod tests {
     }
 
     fn fleets(names: &[&str], rules: bool, tokens: bool, anyone: bool) -> Fleets {
-        let feed = |name: &&str| ((*name).to_owned(), watch::channel(None).1);
+        let view = |name: &&str| ((*name).to_owned(), Views::idle());
         let identities = Identities {
             rules: rules.then(|| value(Rules::read(RULES).unwrap())),
             tokens: tokens.then(|| value(Tokens::read(TOKENS).unwrap())),
         };
-        Fleets::new(names.iter().map(feed).collect(), identities, anyone)
+        Fleets::new(names.iter().map(view).collect(), identities, anyone)
     }
 
     fn of(cluster: &str) -> Node {

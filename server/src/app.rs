@@ -24,7 +24,9 @@ use crate::admission::Fleets;
 use crate::cli::ServeArgs;
 use crate::metrics::XdsMetrics;
 use crate::publish::publish;
+use crate::settings::follow_settings;
 use crate::store::follow::FollowOptions;
+use crate::views::Views;
 
 pub use logging::init as init_logging;
 pub use open::open_store;
@@ -72,11 +74,13 @@ pub async fn bind(args: &ServeArgs, key_of_env: Option<&str>) -> anyhow::Result<
     let store = open_store(&args.store).await?;
 
     let mut known = BTreeMap::new();
-    let mut feeds = BTreeMap::new();
+    let settings = follow_settings(fleets.keys(), &store, FollowOptions::default());
+    let mut views = BTreeMap::new();
     for (name, prefix) in &fleets {
         let (fleet, feed) = publish(name, prefix, &store, FollowOptions::default());
         known.insert(name.clone(), fleet);
-        feeds.insert(name.clone(), feed);
+        let of_fleet = settings.feeds[name].clone();
+        views.insert(name.clone(), Views::start(name, feed, of_fleet));
     }
     let known = Arc::new(known);
     let mut registry = prometheus_client::registry::Registry::default();
@@ -84,7 +88,7 @@ pub async fn bind(args: &ServeArgs, key_of_env: Option<&str>) -> anyhow::Result<
     let nodes = Nodes::start();
     let discovery = Discovery {
         admission: Arc::new(Fleets::new(
-            feeds,
+            views.clone(),
             identities,
             args.port.secrets_for_anyone(),
         )),
@@ -95,6 +99,8 @@ pub async fn bind(args: &ServeArgs, key_of_env: Option<&str>) -> anyhow::Result<
     let (_, fleets) = watch::channel(Arc::clone(&known));
     let state = AdminState {
         fleets,
+        views: Arc::new(views),
+        settings_operator: settings.operator,
         nodes,
         keys: Arc::new(keys),
         metrics: metrics::text(registry, known),

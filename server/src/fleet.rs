@@ -8,9 +8,11 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::keys::Prefix;
+use crate::settings::SettingsStatus;
 use crate::store::Store;
 use crate::store::follow::Operator;
 pub use crate::store::status::{StoreState, StoreStatus};
+use crate::views::Translation;
 
 /// The fleet that `/apisix/admin` and unnamed nodes mean.
 pub const DEFAULT_FLEET: &str = "default";
@@ -51,6 +53,13 @@ pub struct FleetStatus {
     pub problems: Vec<KeyProblem>,
     /// Keys that are in force but not as their author meant, in key order.
     pub warnings: Vec<KeyProblem>,
+    /// The fleet's settings.
+    #[serde(default)]
+    pub settings: SettingsStatus,
+    /// What is made for clients that are no agents, by kind: `envoy`, `grpc`. A kind that never came is
+    /// not there.
+    #[serde(default)]
+    pub translations: BTreeMap<String, Translation>,
 }
 
 /// Something about one key that its author should know.

@@ -170,6 +170,24 @@ pub fn reference_mark(fleet: &str, item: &Item) -> String {
     format!("{OWN_PREFIX}{fleet}/references/{item}")
 }
 
+/// What the keys of all fleets' settings start with.
+#[must_use]
+pub fn settings_range() -> String {
+    format!("{OWN_PREFIX}fleets/")
+}
+
+/// The key of a fleet's settings.
+#[must_use]
+pub fn settings(fleet: &str) -> String {
+    format!("{}{fleet}", settings_range())
+}
+
+/// Whose settings a key holds. `None`: it is no key of settings.
+#[must_use]
+pub fn fleet_of_settings(key: &str) -> Option<&str> {
+    key.strip_prefix(&settings_range())
+}
+
 /// What a key under a fleet's prefix is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Key {

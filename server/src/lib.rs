@@ -15,4 +15,6 @@ pub mod metrics;
 pub mod program;
 pub mod publish;
 pub mod schema;
+pub mod settings;
 pub mod store;
+pub mod views;

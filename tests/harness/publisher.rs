@@ -62,6 +62,8 @@ impl Publisher {
         let state = AdminState {
             fleets: watch::channel(Arc::default()).1,
             nodes,
+            views: Arc::default(),
+            settings_operator: bellwether_server::store::follow::Operator::default(),
             keys: Arc::new(keys),
             metrics: Arc::new(move || {
                 let mut text = String::new();

@@ -38,9 +38,12 @@ const LOOKS_FOR_ANOTHER: i64 = 5;
 /// Envoy waits before a retry; APISIX does not. The least that Envoy takes.
 const BACK_OFF_MS: u64 = 1;
 
-/// The message of an answer by a route that is closed here.
+/// The message of an answer by a route whose plugins do not all run here; the agent says the same.
+pub(crate) const PLUGIN: &str =
+    "503 Service Unavailable: a plugin of this route does not run on this proxy";
+/// The message of an answer by a route of which something else can't be said here.
 pub(crate) const CLOSED: &str =
-    "503 Service Unavailable: something that this route needs does not run on this proxy";
+    "503 Service Unavailable: this proxy can't tell whether this route takes the request";
 
 /// Forwards to a cluster as its settings say.
 pub(crate) fn forward(

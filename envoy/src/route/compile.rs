@@ -10,7 +10,8 @@ use http::StatusCode;
 use prost::Message;
 
 use crate::Client;
-use crate::route::action::{self, CLOSED};
+use crate::plugin::{self, Context};
+use crate::route::action::{self, CLOSED, PLUGIN};
 use crate::route::clause::{Clause, Known, header};
 use crate::route::condition;
 use crate::route::host::{Host, Scope};
@@ -19,6 +20,7 @@ use crate::route::path::Pattern;
 use crate::route::re2;
 use crate::route::subject::{Facts, within_blocks};
 use crate::route::test::block;
+use crate::route::way::{Way, ways};
 use crate::settings::Router;
 use crate::translator::View;
 use crate::wire::route::Route;
@@ -38,7 +40,12 @@ pub(crate) struct Compiled {
 }
 
 /// Translates one route.
-pub(crate) fn route(view: &View<'_>, name: &Name, native: &native::Route) -> Compiled {
+pub(crate) fn route(
+    view: &View<'_>,
+    context: &Context<'_>,
+    name: &Name,
+    native: &native::Route,
+) -> Compiled {
     let mut compiled = Compiled {
         scopes: scopes(view, native),
         ..Compiled::default()
@@ -51,7 +58,7 @@ pub(crate) fn route(view: &View<'_>, name: &Name, native: &native::Route) -> Com
         Router::HostUri | Router::Uri => !view.settings.literal_colon,
     };
     let base = base(view, native);
-    let action = Outcome::of(view, native, &mut compiled);
+    let action = Outcome::of(view, context, native, &mut compiled);
     let mut seen = BTreeSet::new();
     for path in native
         .paths
@@ -65,22 +72,25 @@ pub(crate) fn route(view: &View<'_>, name: &Name, native: &native::Route) -> Com
             continue;
         };
         let order = Order::of(&pattern, name, native.priority, native.created);
+        let parameters = pattern.parameters();
+        let facts = Facts {
+            client: view.client,
+            route_id: &native.id,
+            route_name: &native.display_name,
+            service_id: &native.service_id,
+            service_name: &native.service_name,
+            parameters: &parameters,
+        };
         let known = match &native.condition {
             None => base.clone(),
-            Some(expression) => base.and(&condition::known(
-                expression,
-                &Facts {
-                    client: view.client,
-                    route_id: &native.id,
-                    route_name: &native.display_name,
-                    service_id: &native.service_id,
-                    service_name: &native.service_name,
-                    parameters: &pattern.parameters(),
-                },
-            )),
+            Some(expression) => base.and(&condition::known(expression, &facts)),
         };
-        let routes = action.routes(view.client, name, &pattern, known, &mut compiled);
+        let routes = action.routes(name, &pattern, &known, &facts, &mut compiled);
         compiled.entries.push((order, routes));
+    }
+    if compiled.scopes.is_empty() || compiled.entries.is_empty() {
+        // No request can meet it, so that nothing is forwarded either.
+        compiled.clusters.clear();
     }
     compiled
 }
@@ -165,76 +175,53 @@ fn hosts(client: Client, hosts: &[String]) -> Known {
 /// What becomes of the requests of a route.
 enum Outcome {
     /// As far as it can be said.
-    Said(Box<Route>),
-    /// The route is closed for all.
-    Closed,
+    Said(Vec<Way>),
+    /// The route is closed, and says this.
+    Closed(&'static str),
 }
 
 impl Outcome {
-    fn of(view: &View<'_>, native: &native::Route, compiled: &mut Compiled) -> Self {
-        let unsupported: Vec<&str> = native
-            .plugins
-            .iter()
-            .map(|plugin| plugin.name.as_str())
-            .filter(|name| !bellwether::plugins::is_run_by_agent(name))
-            .collect();
-        if !unsupported.is_empty() {
-            let reason = format!("needs {}; answered 503", unsupported.join(", "));
-            compiled.unsupported.insert(reason);
-            return Self::Closed;
-        }
-        let mut route = Route::default();
-        match &native.action {
-            None => {
+    fn of(
+        view: &View<'_>,
+        context: &Context<'_>,
+        native: &native::Route,
+        compiled: &mut Compiled,
+    ) -> Self {
+        let Some(base) = base_route(view, native, compiled) else {
+            return Self::Closed(CLOSED);
+        };
+        let applied = match view.client {
+            Client::Envoy => plugin::apply(&native.plugins, context),
+            Client::Grpc => plugin::apply_to_grpc(&native.plugins),
+        };
+        let made = applied
+            .map_err(|unsupported| unsupported.to_string())
+            .and_then(|applied| {
+                compiled.unsupported.extend(applied.notes.iter().cloned());
+                ways(view, native, &base, applied, &mut compiled.clusters)
+            });
+        match made {
+            Ok(ways) => Self::Said(ways),
+            Err(reason) => {
+                compiled.clusters.clear();
+                compiled.unsupported.clear();
                 compiled
                     .unsupported
-                    .insert("it has no action; answered 503".to_owned());
-                return Self::Closed;
-            }
-            Some(NativeAction::Respond(respond)) => {
-                let status = u16::try_from(respond.status)
-                    .ok()
-                    .filter(|status| (200..=599).contains(status))
-                    .and_then(|status| StatusCode::from_u16(status).ok());
-                let Some(status) = status else {
-                    let reason = format!("{} is no status; answered 503", respond.status);
-                    compiled.unsupported.insert(reason);
-                    return Self::Closed;
-                };
-                action::answer(&mut route, status, None, view.client);
-            }
-            Some(NativeAction::Cluster(name)) => {
-                let cluster = Name::from(name.as_str());
-                let Some(message) = view.native.clusters.get(&cluster) else {
-                    return Self::Closed;
-                };
-                let forward = action::forward(name, native, message, view.client);
-                route.action = Some(Action::Route(forward));
-                compiled.clusters.insert(cluster);
+                    .insert(format!("{reason}; answered 503"));
+                Self::Closed(PLUGIN)
             }
         }
-        Self::Said(Box::new(route))
     }
 
-    /// The routes of Envoy's for one path: first those that are closed, then the others.
+    /// The routes of Envoy's for one path, way by way: first those that are closed, then the others.
     fn routes(
         &self,
-        client: Client,
         name: &Name,
         pattern: &Pattern,
-        known: Known,
+        known: &Known,
+        facts: &Facts<'_>,
         compiled: &mut Compiled,
     ) -> Vec<Vec<u8>> {
-        let Known {
-            yes,
-            closed,
-            reasons,
-        } = known;
-        for reason in reasons {
-            compiled.unsupported.insert(format!(
-                "{reason}; requests that it may take are answered 503"
-            ));
-        }
         let mut all_closed = false;
         let path = pattern.specifier().unwrap_or_else(|error| {
             compiled.unsupported.insert(format!(
@@ -251,26 +238,93 @@ impl Outcome {
             ));
             all_closed = true;
         }
-        let make = |clause: Clause, outcome: &Self| {
-            let mut route = match outcome {
-                Self::Said(route) => Route::clone(route),
-                Self::Closed => {
-                    let mut route = Route::default();
-                    let status = StatusCode::SERVICE_UNAVAILABLE;
-                    action::answer(&mut route, status, Some(CLOSED), client);
-                    route
-                }
-            };
-            route.name = name.to_string();
-            route.r#match = Some(clause.into_match(path.clone()));
-            route.encode_to_vec()
+        let mut routes = Vec::new();
+        let mut add = |clauses: &[Clause], way: Result<&Way, &str>| {
+            for clause in clauses {
+                let mut matched = clause.clone().into_match(path.clone());
+                let mut route = match way {
+                    Ok(way) => {
+                        way.limit(&mut matched);
+                        way.route.clone()
+                    }
+                    Err(message) => {
+                        let mut route = Route::default();
+                        let status = StatusCode::SERVICE_UNAVAILABLE;
+                        action::answer(&mut route, status, Some(message), facts.client);
+                        route
+                    }
+                };
+                route.name = name.to_string();
+                route.r#match = Some(matched);
+                routes.push(route.encode_to_vec());
+            }
         };
-        let outcome = if all_closed { &Self::Closed } else { self };
-        let closed = closed.into_iter().map(|clause| make(clause, &Self::Closed));
-        closed
-            .collect::<Vec<_>>()
-            .into_iter()
-            .chain(yes.into_iter().map(|clause| make(clause, outcome)))
-            .collect()
+        let mut reasons = known.reasons.clone();
+        match self {
+            Self::Said(ways) if !all_closed => {
+                for way in ways {
+                    let known = on(way, known, facts);
+                    add(&known.closed, Err(CLOSED));
+                    add(&known.yes, Ok(way));
+                    reasons.extend(known.reasons);
+                }
+            }
+            _ => {
+                let message = match self {
+                    Self::Closed(message) if !all_closed => message,
+                    _ => CLOSED,
+                };
+                add(&known.closed, Err(CLOSED));
+                add(&known.yes, Err(message));
+            }
+        }
+        let closed = |reason| format!("{reason}; requests that it may take are answered 503");
+        compiled.unsupported.extend(reasons.into_iter().map(closed));
+        routes
     }
+}
+
+/// What is known of the requests that go a way.
+pub(crate) fn on(way: &Way, known: &Known, facts: &Facts<'_>) -> Known {
+    let mut known = known.clone();
+    for header in &way.headers {
+        known = known.and(&Known::clauses(vec![Clause::header(header.clone())]));
+    }
+    for expression in &way.conditions {
+        known = known.and(&condition::known(expression, facts));
+    }
+    known
+}
+
+/// What the route does where no plugin says otherwise.
+fn base_route(view: &View<'_>, native: &native::Route, compiled: &mut Compiled) -> Option<Route> {
+    let mut route = Route::default();
+    match &native.action {
+        None => {
+            compiled
+                .unsupported
+                .insert("it has no action; answered 503".to_owned());
+            return None;
+        }
+        Some(NativeAction::Respond(respond)) => {
+            let status = u16::try_from(respond.status)
+                .ok()
+                .filter(|status| (200..=599).contains(status))
+                .and_then(|status| StatusCode::from_u16(status).ok());
+            let Some(status) = status else {
+                let reason = format!("{} is no status; answered 503", respond.status);
+                compiled.unsupported.insert(reason);
+                return None;
+            };
+            action::answer(&mut route, status, None, view.client);
+        }
+        Some(NativeAction::Cluster(name)) => {
+            let cluster = Name::from(name.as_str());
+            let message = view.native.clusters.get(&cluster)?;
+            let forward = action::forward(name, native, message, view.client);
+            route.action = Some(Action::Route(forward));
+            compiled.clusters.insert(cluster);
+        }
+    }
+    Some(route)
 }

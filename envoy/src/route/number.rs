@@ -3,6 +3,8 @@
 
 use std::fmt::Write;
 
+use crate::route::re2;
+
 /// The greatest number that is compared here, of fifteen digits: beyond, floating point is not exact.
 const GREATEST: i64 = 999_999_999_999_999;
 
@@ -71,7 +73,7 @@ fn magnitude(from: i64, to: i64) -> String {
         low += (last - digit + 1) * power;
     }
     if forms.is_empty() {
-        return "[^\\x{0}-\\x{10ffff}]".to_owned();
+        return re2::NEVER.to_owned();
     }
     format!("0*(?:{})", forms.join("|"))
 }
@@ -94,4 +96,60 @@ fn block(head: i64, last: i64, free: u32) -> String {
         (free, _) => write!(out, "[0-9]{{{free}}}"),
     };
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use regex::Regex;
+
+    use super::*;
+
+    fn matches(regex: &str, text: &str) -> bool {
+        Regex::new(&format!("^(?:{regex})$"))
+            .unwrap()
+            .is_match(text)
+    }
+
+    #[test]
+    fn what_is_no_plain_integer_is_in_doubt_or_no_number() {
+        for (text, doubtful) in [
+            ("10", false),
+            ("-7", false),
+            ("007", false),
+            ("ten", false),
+            ("", false),
+            ("12abc", false),
+            ("2.5", true),
+            (".5", true),
+            ("1e3", true),
+            ("0x1F", true),
+            (" 7", true),
+            ("7 ", true),
+            ("1234567890123456", true),
+        ] {
+            assert_eq!(matches(DOUBTFUL, text), doubtful, "{text:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_expression_takes_the_integers_of_its_range(
+            from in prop::option::of(-3_000.0..3_000.0_f64),
+            length in prop::option::of(0.0..5_000.0_f64),
+            number in -6_000..6_000_i64,
+            zeros in 0..3_usize,
+        ) {
+            let to = length.map(|length| from.unwrap_or(-1_000.0) + length);
+            let text = match number {
+                0.. => format!("{}{number}", "0".repeat(zeros)),
+                _ => format!("-{}{}", "0".repeat(zeros), -number),
+            };
+            let value = number as f64;
+            let within = from.is_none_or(|from| value >= from) && to.is_none_or(|to| value <= to);
+            let regex = Range { from, to }.regex();
+            let taken = regex.as_deref().is_some_and(|regex| matches(regex, &text));
+            prop_assert_eq!(taken, within, "{} in {:?} {:?}: {:?}", text, from, to, regex);
+        }
+    }
 }

@@ -17,7 +17,7 @@ use crate::wire::xds::core::v3::CidrRange;
 
 /// The client's address in the filter state of a connection, put there by the listener, since a route of
 /// Envoy's can't ask for it otherwise.
-pub const REMOTE_ADDRESS: &str = "bellwether.remote_address";
+pub(crate) const REMOTE_ADDRESS: &str = "bellwether.remote_address";
 
 /// Bytes of a name of a parameter or a cookie that Envoy takes.
 const LONGEST_NAME: usize = 1_024;
@@ -217,7 +217,7 @@ fn regex(set: &Set, form: fn(&str) -> String, field: Field) -> Result<String, Un
     match set.regex(form, field) {
         Some(regex) => Ok(regex),
         None if matches!(set, Set::Search { .. }) => Err(Unsaid::Set),
-        None => Ok("[^\\x{0}-\\x{10ffff}]".to_owned()),
+        None => Ok(re2::NEVER.to_owned()),
     }
 }
 
@@ -305,7 +305,7 @@ fn host(test: &Test) -> Result<Known, Unsaid> {
     fn form(text: &str) -> String {
         // The variable is in lower case, so that a text which is not never equals it.
         match text.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            true => "[^\\x{0}-\\x{10ffff}]".to_owned(),
+            true => re2::NEVER.to_owned(),
             false => format!("(?i:{})", re2::literal(text)),
         }
     }
@@ -402,7 +402,7 @@ fn argument(name: &str, test: &Test) -> Result<Known, Unsaid> {
                 known
                     .closed
                     .push(in_path(format!("{before}{own}(?:&{ANY})?"), false)?);
-                let search = re2::search(pattern, *caseless, Field::Until('&'));
+                let search = re2::search(pattern, *caseless, Field::Within('&'));
                 format!("={}", search.ok_or(Unsaid::Set)?)
             }
             _ => format!("={set}"),

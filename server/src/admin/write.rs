@@ -18,7 +18,7 @@ use crate::store::{Commit, Guard, LeaseId, MAX_VALUE_BYTES, Revision, Txn, Write
 
 /// How often a write is tried when others change what it guards. Each lost try means that another one
 /// won, so this is reached only where more than this many write one key at the same time.
-const TRIES_MAX: u32 = 16;
+pub(crate) const TRIES_MAX: u32 = 16;
 
 /// The longest wait before the second try; it doubles with each, up to 64 times.
 const FIRST_WAIT_MS_MAX: u64 = 2;

@@ -1,0 +1,10 @@
+//! Owns the tests with a real Envoy: that it takes whatever is translated for it, and that it answers as
+//! the agent does. Must not know: how the translation is done.
+
+mod changes;
+mod random;
+mod rig;
+mod routing;
+mod table;
+mod table_vars;
+mod whole;
