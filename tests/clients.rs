@@ -4,41 +4,11 @@
 mod following;
 mod rejecting;
 
-use crate::harness::polyglot::{self, GO, JAVA, Language, NODE, PYTHON, Program};
-
-/// One test for each language.
-macro_rules! in_every_language {
-    ($($test:ident),+) => {
-        $(mod $test {
-            use crate::clients::{GO, JAVA, NODE, PYTHON};
-
-            #[tokio::test(flavor = "multi_thread")]
-            async fn python() {
-                super::$test(&PYTHON).await;
-            }
-
-            #[tokio::test(flavor = "multi_thread")]
-            async fn go() {
-                super::$test(&GO).await;
-            }
-
-            #[tokio::test(flavor = "multi_thread")]
-            async fn node() {
-                super::$test(&NODE).await;
-            }
-
-            #[tokio::test(flavor = "multi_thread")]
-            async fn java() {
-                super::$test(&JAVA).await;
-            }
-        })+
-    };
-}
-use in_every_language;
+use crate::harness::polyglot::{self, Language, Program};
 
 /// Follows a server as node `me`; `None` where the language is not installed.
 fn client(language: &Language, server: &str, more: &[&str]) -> Option<Program> {
-    let built = polyglot::build("examples/clients", language)?;
+    let built = polyglot::build("examples/clients", &["proto"], language)?;
     let server = server.trim_start_matches("http://");
     let args = [&["--server", server, "--node", "me"], more].concat();
     Some(built.start(&args, &[]))

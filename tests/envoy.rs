@@ -3,6 +3,7 @@
 
 mod changes;
 mod nasty;
+mod plugins;
 mod random;
 mod rig;
 mod routing;

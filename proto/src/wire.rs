@@ -13,3 +13,4 @@ include!(concat!(env!("OUT_DIR"), "/wire.rs"));
 pub use self::bellwether::v1 as native;
 pub use self::envoy::config::core::v3 as core;
 pub use self::envoy::service::discovery::v3 as discovery;
+pub use self::envoy::service::status::v3 as status;

@@ -11,7 +11,8 @@
 //! | `/v1/fleets/{fleet}/settings` | What Envoy and gRPC must know of a fleet and APISIX's keys don't say: listeners and the like |
 //! | `POST /v1/fleets/{fleet}/accept-store` | An operator's word that the store is right although it contradicts what was seen before |
 //! | `/v1/status` | How each fleet does: revision, store, bad keys |
-//! | `/v1/nodes[?fleet=…]`, `/v1/nodes/{id}` | Connected nodes: versions sent and acknowledged, rejections |
+//! | `/v1/nodes[?fleet=…]` | Connected nodes: versions sent and acknowledged, rejections |
+//! | `/v1/nodes/{id}` | One of them, with each of its resources |
 //! | `/metrics` | Prometheus text |
 //! | `/livez` | 200 as long as the process answers |
 //! | `/readyz` | 200 once every fleet had its first sync, else 503 with the names of those that had not |

@@ -114,6 +114,11 @@ impl Admission for Fleets {
         }
         Ok(admitted)
     }
+
+    fn may_see(&self, peer: &Peer) -> Result<Option<String>, Status> {
+        let trusted = self.identities.identify(peer)?;
+        Ok(trusted.and_then(|trusted| trusted.fleet))
+    }
 }
 
 #[cfg(test)]

@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use super::{changes, client, in_every_language, short};
+use super::{changes, client, short};
 use crate::harness::gate::Gate;
-use crate::harness::polyglot::Language;
+use crate::harness::polyglot::{Language, in_every_language};
 use crate::harness::programs::{Server, eventually};
 
 in_every_language!(follows_and_stops, resumes);

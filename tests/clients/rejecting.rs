@@ -6,8 +6,8 @@ use bellwether::snapshot::Changes;
 use bellwether::wire::native;
 use serde_json::json;
 
-use super::{changes, client, in_every_language, short};
-use crate::harness::polyglot::Language;
+use super::{changes, client, short};
+use crate::harness::polyglot::{Language, in_every_language};
 use crate::harness::programs::{Server, eventually};
 use crate::harness::publisher::Publisher;
 

@@ -110,13 +110,13 @@ impl Both {
 
     /// Puts a whole configuration in force in both, in place of what was.
     pub(crate) async fn configure(&mut self, config: &[(String, Value)]) {
-        let mark = self.write(config);
+        let mark = self.send(config);
         self.settle(&mark).await;
     }
 
     /// The same, where the configuration may well change what becomes of any request.
     pub(crate) async fn configure_anything(&mut self, config: &[(String, Value)]) {
-        self.write(config);
+        self.send(config);
         let routes = self.translated.published(&TypeUrl::ENVOY_ROUTES).unwrap();
         let routes = routes.set().get(&"routes".into()).unwrap();
         let want = routes.version().to_string();
@@ -128,8 +128,8 @@ impl Both {
         .await;
     }
 
-    /// Writes a configuration in place of what was, and says which path tells that it is in force.
-    fn write(&mut self, config: &[(String, Value)]) -> String {
+    /// The same, without waiting; a request for what is returned is answered once it is in force.
+    pub(crate) fn send(&mut self, config: &[(String, Value)]) -> String {
         let mut changes: Vec<Change> = std::mem::take(&mut self.keys)
             .into_iter()
             .filter(|key| config.iter().all(|(other, _)| other != key))
@@ -235,6 +235,11 @@ impl Both {
         let has = dump["configs"][0]["version_info"].clone();
         let counts = self.envoy.stats("update_success|update_rejected").await;
         format!("want routes {want}, has {has}, {counts:?}")
+    }
+
+    /// What Envoy answers.
+    pub(crate) async fn ask_envoy(&self, ask: &Ask) -> Answer {
+        to(self.envoy_http, ask).await
     }
 
     /// What each of the two answers.

@@ -14,13 +14,14 @@ use super::process::Process;
 use super::programs::eventually;
 
 /// What the commands make; whoever has run them by hand has these beside the sources.
-const MADE: [&str; 6] = [
+const MADE: [&str; 7] = [
     ".venv",
     "__pycache__",
     "node_modules",
     "stubs",
     "target",
     "client",
+    "caller",
 ];
 
 /// A language, and what must be installed for it.
@@ -56,6 +57,36 @@ pub const JAVA: Language = Language {
     folder: "java",
     tools: &["java", "javac", "mvn"],
 };
+
+/// One test for each language, of an async function that takes it.
+macro_rules! in_every_language {
+    ($($test:ident),+) => {
+        $(mod $test {
+            use crate::harness::polyglot::{GO, JAVA, NODE, PYTHON};
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn python() {
+                super::$test(&PYTHON).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn go() {
+                super::$test(&GO).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn node() {
+                super::$test(&NODE).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn java() {
+                super::$test(&JAVA).await;
+            }
+        })+
+    };
+}
+pub(crate) use in_every_language;
 
 /// Whether a program can be tried here.
 #[derive(Debug, PartialEq, Eq)]
@@ -96,9 +127,10 @@ pub struct Built {
     run: String,
 }
 
-/// Builds the program in `FOLDER/LANGUAGE`, or finds it built. `None` where its language is not
-/// installed, which is said on the terminal; with `CI=true` it is a failure.
-pub fn build(folder: &str, language: &Language) -> Option<Built> {
+/// Builds the program in `FOLDER/LANGUAGE`, or finds it built; its commands find the folders `besides`
+/// where they are in the repository. `None` where its language is not installed, which is said on the
+/// terminal; with `CI=true` it is a failure.
+pub fn build(folder: &str, besides: &[&str], language: &Language) -> Option<Built> {
     let what = format!("{folder}/{}", language.folder);
     let ci = std::env::var("CI").ok();
     match verdict(&what, language.tools, is_installed, ci.as_deref()) {
@@ -119,7 +151,7 @@ pub fn build(folder: &str, language: &Language) -> Option<Built> {
         .expect("a command that enters its folder");
     assert_eq!(*enter, format!("cd {}", language.folder));
 
-    let files = sources(root, &[Path::new("proto"), Path::new(&what)]);
+    let files = sources(root, &[besides, &[&what]].concat());
     let mut content = commands.join("\n").into_bytes();
     for file in &files {
         content.extend(file.as_os_str().as_encoded_bytes());
@@ -164,9 +196,9 @@ fn commands<'a>(readme: &'a str, language: &str) -> Vec<&'a str> {
 }
 
 /// Files in these folders, without what was made of them, sorted.
-fn sources(root: &Path, folders: &[&Path]) -> Vec<PathBuf> {
+fn sources(root: &Path, folders: &[&str]) -> Vec<PathBuf> {
     let mut found = Vec::new();
-    let mut folders: Vec<PathBuf> = folders.iter().map(|folder| folder.to_path_buf()).collect();
+    let mut folders: Vec<PathBuf> = folders.iter().map(PathBuf::from).collect();
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(root.join(&folder)).expect("a folder of ours can be read") {
             let entry = entry.expect("a folder of ours can be read");

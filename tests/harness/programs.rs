@@ -46,6 +46,24 @@ pub fn program(name: &str) -> PathBuf {
     BUILT.get_or_init(build)[name].clone()
 }
 
+/// The path of one of our examples, which is built.
+pub fn example(name: &str) -> PathBuf {
+    let built = Command::new(cargo())
+        .args(["build", "--quiet", "--offline", "--message-format=json"])
+        .args(["--example", name])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("cargo can be run");
+    let error = String::from_utf8_lossy(&built.stderr);
+    assert!(built.status.success(), "{error}");
+    String::from_utf8(built.stdout)
+        .unwrap()
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok())
+        .find_map(|message| Some(PathBuf::from(message["executable"].as_str()?)))
+        .expect("cargo says where the example is")
+}
+
 /// Cargo builds binaries of other packages only when told to. What is built already costs nothing.
 fn build() -> BTreeMap<String, PathBuf> {
     let built = Command::new(cargo())

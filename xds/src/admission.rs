@@ -83,4 +83,13 @@ pub trait Admission: Send + Sync + 'static {
     /// # Errors
     /// It may not; the stream ends with this status.
     fn admit(&self, peer: &Peer, node: &Node) -> Result<Admitted, Status>;
+
+    /// Which nodes a caller may ask about in client status: those of one group, or `None`: all.
+    ///
+    /// # Errors
+    /// It may not ask at all.
+    #[expect(unused_variables, reason = "by default everybody may see everything")]
+    fn may_see(&self, peer: &Peer) -> Result<Option<String>, Status> {
+        Ok(None)
+    }
 }

@@ -2,8 +2,44 @@
 //! own. What is served, and to whom, is decided by whoever embeds it: see [`Admission`].
 //!
 //! Served, as state of the world and as delta: the aggregated discovery service, and those of clusters,
-//! endpoints, listeners, routes and secrets (R1). The response messages never pass through a protobuf encoder: a stream sends the bytes of a shared step
+//! endpoints, listeners, routes and secrets (R1); and what each node has, as client status discovery
+//! (R111). The response messages never pass through a protobuf encoder: a stream sends the bytes of a shared step
 //! and its own nonce.
+//!
+//! A server whose nodes are in groups, each with a snapshot:
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use bellwether::name::{ResourceId, TypeUrl};
+//! use bellwether::resource::Resource;
+//! use bellwether::snapshot::Snapshot;
+//! use bellwether_xds::{Discovery, Groups, nodes::Nodes, serve};
+//! use tokio::{net::TcpListener, sync::watch};
+//!
+//! # tokio::runtime::Runtime::new().unwrap().block_on(async {
+//! // Resources are whatever you have, encoded; a snapshot of them has a version of your own.
+//! let id = ResourceId::new(TypeUrl::ENVOY_CLUSTER, "backend");
+//! let cluster = Resource::from_encoded(id, b"\x0a\x07backend", Vec::new());
+//! let snapshot = Snapshot::default().replace("v1", vec![cluster]).unwrap();
+//!
+//! // Nodes choose their group by `node.cluster`; `Groups::by` takes a closure instead.
+//! let groups = Groups::by_cluster();
+//! groups.set("shop", snapshot);
+//!
+//! let (stop, going_down) = watch::channel(false);
+//! let discovery = Discovery {
+//!     admission: Arc::new(groups),
+//!     observer: Arc::new(()),
+//!     nodes: Nodes::start(),
+//!     going_down,
+//! };
+//! let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+//! let server = tokio::spawn(serve(listener, discovery));
+//! stop.send(true).unwrap();
+//! server.await.unwrap().unwrap();
+//! # });
+//! ```
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod accept;
@@ -11,13 +47,16 @@ mod admission;
 mod body;
 mod certificate;
 mod connection;
+mod csds;
 pub mod files;
 mod groups;
+mod gzip;
 mod method;
 pub mod nodes;
 mod observer;
 mod request;
 mod service;
+mod status;
 mod stream;
 mod tls;
 

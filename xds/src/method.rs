@@ -10,12 +10,20 @@ pub(crate) enum Method {
     Stream(Transport, Option<TypeUrl>),
     /// One answer to one request. Whoever asks like this polls, and is better served by a stream.
     Fetch,
+    /// What nodes have: one answer, or a stream of them.
+    ClientStatus {
+        /// One answer.
+        is_fetch: bool,
+    },
     /// Nothing of ours.
     Unknown,
 }
 
 /// Where both variants of all types are.
 const AGGREGATED: &str = "envoy.service.discovery.v3.AggregatedDiscoveryService";
+
+/// The service that tells what nodes have.
+const CLIENT_STATUS: &str = "envoy.service.status.v3.ClientStatusDiscoveryService";
 
 /// The services of one type each, with what their methods are called after `Stream`, `Delta` and `Fetch`.
 const OF_ONE_TYPE: [(&str, &str, TypeUrl); 5] = [
@@ -55,6 +63,11 @@ impl Method {
         };
         if service == AGGREGATED {
             return Self::named(method, "AggregatedResources", None);
+        }
+        match (service, method) {
+            (CLIENT_STATUS, "StreamClientStatus") => return Self::ClientStatus { is_fetch: false },
+            (CLIENT_STATUS, "FetchClientStatus") => return Self::ClientStatus { is_fetch: true },
+            _ => {}
         }
         let found = OF_ONE_TYPE.into_iter().find(|(of, ..)| *of == service);
         found.map_or(Self::Unknown, |(_, noun, type_url)| {

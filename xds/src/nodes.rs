@@ -1,88 +1,27 @@
 //! Owns the list of connected nodes and what each was sent, acknowledged and rejected.
 //! Must not know: how the protocol works; the streams report, whoever wants to know reads.
 
+mod desk;
+mod view;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bellwether::name::{Name, TypeUrl};
-use bellwether::rejection::Rejected;
-use bellwether::session::{HoldBack, Mark, TypeStatus};
-use serde::{Deserialize, Serialize};
+use bellwether::name::TypeUrl;
+use bellwether::session::{HoldBack, ResourceStatus, TypeStatus};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
 
-/// A connected node, for people and other programs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NodeView {
-    /// The id it gave itself.
-    pub id: String,
-    /// The group it was put in; other programs know it as its fleet.
-    #[serde(rename = "fleet")]
-    pub group: String,
-    /// `bellwether-agent 0.1.0`, `envoy 1.40`.
-    pub user_agent: String,
-    /// Where it connects from.
-    pub address: String,
-    /// What vouches for it; empty: nothing does.
-    #[serde(default)]
-    pub identity: String,
-    /// What is known of it by what vouches for it, not by its own word.
-    #[serde(default)]
-    pub labels: BTreeMap<String, String>,
-    /// Types that it does not get, because nothing vouches for it.
-    #[serde(default)]
-    pub withheld: Vec<String>,
-    /// Unix time in milliseconds.
-    pub connected_ms: u64,
-    /// Everything subscribed is acknowledged at the newest version and nothing is rejected.
-    pub in_sync: bool,
-    /// Why nothing is sent to it, or empty: the server knows less than the node does.
-    #[serde(default)]
-    pub held_back: String,
-    /// One for each type it subscribed to.
-    pub types: Vec<TypeView>,
-}
-
-/// One type of a connected node.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TypeView {
-    /// The type.
-    pub type_url: String,
-    /// Whether it follows everything.
-    pub wildcard: bool,
-    /// How many names it subscribed to besides.
-    pub names: u64,
-    /// The newest version sent: revision for people, and the hash of the set.
-    pub sent: Option<VersionView>,
-    /// The newest version that was answered, with ACK or NACK.
-    pub acked: Option<VersionView>,
-    /// What it rejected and was not offered anew since.
-    pub rejected: Vec<RejectionView>,
-}
-
-/// A version of one type's set.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct VersionView {
-    /// Revision or release, for people.
-    pub revision: String,
-    /// Hash of the set, equal on every server that has the same.
-    pub version: String,
-}
-
-/// One rejected resource.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RejectionView {
-    /// The resource's name.
-    pub name: String,
-    /// The version that was rejected.
-    pub version: String,
-    /// What the node says is wrong, cut and cleaned.
-    pub reason: String,
-}
+use desk::Desk;
+pub use view::{NodeView, RejectionView, ResourceView, StateView, TypeView, VersionView};
 
 /// Questions that wait for the task that owns the list. Streams register here too, so a storm of them
 /// is slowed down by this rather than held in memory.
 const QUESTIONS: usize = 256;
+
+/// How long a stream may take to tell of its resources. It does nothing that takes longer.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Who a stream's node is. Fixed for the life of the stream (R7, R8).
 #[derive(Clone, Debug, Default)]
@@ -119,6 +58,7 @@ pub struct StreamState {
 pub struct Registration {
     identity: Arc<Identity>,
     state: watch::Sender<StreamState>,
+    desk: Arc<Desk>,
 }
 
 impl Registration {
@@ -132,19 +72,37 @@ impl Registration {
     pub fn report(&self, state: impl FnOnce() -> StreamState) {
         self.state.send_replace(state());
     }
+
+    /// Waits until somebody wants to know of each resource.
+    pub(crate) async fn asked(&self) {
+        self.desk.asked().await;
+    }
+
+    /// Answers everybody who does.
+    pub(crate) fn answer(&self, resources: impl Iterator<Item = ResourceStatus>) {
+        self.desk.answer(resources);
+    }
 }
 
+impl Drop for Registration {
+    fn drop(&mut self) {
+        self.desk.close();
+    }
+}
+
+/// A stream that is on the list.
 #[derive(Debug)]
-struct Entry {
+pub(crate) struct Entry {
     identity: Arc<Identity>,
     connected_ms: u64,
     state: watch::Receiver<StreamState>,
+    desk: Arc<Desk>,
 }
 
 #[derive(Debug)]
 enum Question {
-    Register(Entry),
-    List(oneshot::Sender<Vec<NodeView>>),
+    Register(Arc<Entry>),
+    All(oneshot::Sender<Vec<Arc<Entry>>>),
 }
 
 /// Asks for the connected nodes. Cheap to clone.
@@ -166,20 +124,57 @@ impl Nodes {
     pub async fn register(&self, identity: Identity) -> Registration {
         let identity = Arc::new(identity);
         let (state, reader) = watch::channel(StreamState::default());
-        let entry = Entry {
+        let desk = Arc::<Desk>::default();
+        let entry = Arc::new(Entry {
             identity: identity.clone(),
             connected_ms: unix_ms(),
             state: reader,
-        };
+            desk: desk.clone(),
+        });
         // The owner lives as long as we do, so this can only fail while everything goes down.
         let _ = self.questions.send(Question::Register(entry)).await;
-        Registration { identity, state }
+        Registration {
+            identity,
+            state,
+            desk,
+        }
     }
 
     /// Every connected node, ordered by group and id. Empty once the server is going down.
     pub async fn list(&self) -> Vec<NodeView> {
+        let all = self.all().await;
+        NodeView::together(all.iter().map(|entry| entry.view()).collect())
+    }
+
+    /// The connected nodes that call themselves so, with each of their resources.
+    pub async fn named(&self, id: &str) -> Vec<NodeView> {
+        let mut views = Vec::new();
+        for entry in self.all().await {
+            if entry.identity.id == id {
+                views.push(entry.view().with(&entry.resources().await));
+            }
+        }
+        NodeView::together(views)
+    }
+
+    /// The streams of nodes of a group, or of all, ordered by group and id.
+    pub(crate) async fn streams(
+        &self,
+        group: Option<&str>,
+        has: impl Fn(&str) -> bool,
+    ) -> Vec<Arc<Entry>> {
+        let mut found = self.all().await;
+        found.retain(|entry| {
+            let of_group = group.is_none_or(|group| entry.identity.group == group);
+            of_group && has(&entry.identity.id)
+        });
+        found.sort_by(|a, b| a.place().cmp(&b.place()));
+        found
+    }
+
+    async fn all(&self) -> Vec<Arc<Entry>> {
         let (answer, wait) = oneshot::channel();
-        if self.questions.send(Question::List(answer)).await.is_err() {
+        if self.questions.send(Question::All(answer)).await.is_err() {
             return Vec::new();
         }
         wait.await.unwrap_or_default()
@@ -187,78 +182,51 @@ impl Nodes {
 }
 
 async fn own(mut inbox: mpsc::Receiver<Question>) {
-    let mut entries: Vec<Entry> = Vec::new();
+    let mut entries: Vec<Arc<Entry>> = Vec::new();
     let mut tidy_at = QUESTIONS;
     while let Some(question) = inbox.recv().await {
         match question {
             Question::Register(entry) => {
                 entries.push(entry);
                 if entries.len() > tidy_at {
-                    entries.retain(Entry::is_connected);
+                    entries.retain(|entry| entry.is_connected());
                     // Tidied once for each doubling: cheap, and at most twice what is needed is kept.
                     tidy_at = entries.len() * 2 + QUESTIONS;
                 }
             }
-            Question::List(answer) => {
-                entries.retain(Entry::is_connected);
-                let views = together(entries.iter().map(Entry::view).collect());
+            Question::All(answer) => {
+                entries.retain(|entry| entry.is_connected());
                 // Whoever asked may have gone away.
-                let _ = answer.send(views);
+                let _ = answer.send(entries.clone());
             }
         }
     }
-}
-
-/// One view for each node: a client that follows each type on a stream of its own has them all on one
-/// connection.
-fn together(mut views: Vec<NodeView>) -> Vec<NodeView> {
-    fn place(view: &NodeView) -> (&str, &str, &str) {
-        (&view.group, &view.id, &view.address)
-    }
-    views.sort_by(|a, b| place(a).cmp(&place(b)));
-    views.dedup_by(|next, view| {
-        let is_one = place(view) == place(next);
-        if is_one {
-            view.connected_ms = view.connected_ms.min(next.connected_ms);
-            view.in_sync &= next.in_sync;
-            if view.held_back.is_empty() {
-                view.held_back = std::mem::take(&mut next.held_back);
-            }
-            view.types.append(&mut next.types);
-        }
-        is_one
-    });
-    views
 }
 
 impl Entry {
+    fn place(&self) -> (&str, &str, &str) {
+        let identity = &self.identity;
+        (&identity.group, &identity.id, &identity.address)
+    }
+
     fn is_connected(&self) -> bool {
         self.state.has_changed().is_ok()
     }
 
     fn view(&self) -> NodeView {
         let state = self.state.borrow().clone();
-        NodeView {
-            id: self.identity.id.clone(),
-            group: self.identity.group.clone(),
-            user_agent: self.identity.user_agent.clone(),
-            address: self.identity.address.clone(),
-            identity: self.identity.identity.clone(),
-            labels: self.identity.labels.clone(),
-            withheld: self
-                .identity
-                .withheld
-                .iter()
-                .map(TypeUrl::to_string)
-                .collect(),
-            connected_ms: self.connected_ms,
-            in_sync: state.in_sync,
-            held_back: state
-                .held_back
-                .map(|why| why.to_string())
-                .unwrap_or_default(),
-            types: state.types.into_iter().map(type_view).collect(),
-        }
+        NodeView::new(&self.identity, self.connected_ms, state)
+    }
+
+    /// Who its node is.
+    pub(crate) fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Each resource of the stream; none if it has ended, or does not come to it.
+    pub(crate) async fn resources(&self) -> Arc<[ResourceStatus]> {
+        let asked = timeout(ANSWER_PATIENCE, self.desk.ask()).await;
+        asked.ok().flatten().unwrap_or_default()
     }
 }
 
@@ -268,24 +236,4 @@ fn unix_ms() -> u64 {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
-}
-
-fn type_view(status: TypeStatus) -> TypeView {
-    let version = |mark: Mark| VersionView {
-        revision: mark.label.to_string(),
-        version: mark.version.to_string(),
-    };
-    let rejection = |(name, why): (Name, Rejected)| RejectionView {
-        name: name.to_string(),
-        version: why.version.to_string(),
-        reason: why.reason.to_string(),
-    };
-    TypeView {
-        type_url: status.type_url.to_string(),
-        wildcard: status.wildcard,
-        names: status.names as u64,
-        sent: status.sent.map(version),
-        acked: status.acked.map(version),
-        rejected: status.rejected.into_iter().map(rejection).collect(),
-    }
 }

@@ -7,7 +7,8 @@ use bellwether::encoding::Transport;
 use bellwether::name::TypeUrl;
 use bellwether::wire::discovery::{DeltaDiscoveryRequest, DiscoveryRequest};
 use futures_util::future::{Ready, ready};
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Request, Response, header};
+use prost::Message;
 use tokio::sync::mpsc;
 use tonic::body::Body;
 use tonic::codec::Streaming;
@@ -17,7 +18,8 @@ use tower::Service;
 
 use crate::Discovery;
 use crate::admission::{Peer, Token};
-use crate::body::StreamBody;
+use crate::body::{Outbound, StreamBody};
+use crate::csds::Call;
 use crate::method::Method;
 use crate::stream::Stream;
 
@@ -28,6 +30,11 @@ const MAX_REQUEST_BYTES: usize = 16 << 20;
 /// Messages between a stream's task and its connection. One is written while the next is made; what
 /// is newer waits in the session, where it coalesces.
 const OUTBOX: usize = 1;
+
+/// gRPC's headers for compression, and the one way we have.
+const ACCEPTED: &str = "grpc-accept-encoding";
+const ENCODING: &str = "grpc-encoding";
+const GZIP: &str = "gzip";
 
 /// Answers the methods of the discovery services.
 #[derive(Clone, Debug)]
@@ -45,17 +52,65 @@ impl DiscoveryService {
         only: Option<TypeUrl>,
         request: Request<Body>,
     ) -> Response<Body> {
-        let peer = peer(&request);
-        let decoder = ProstDecoder::<R>::default();
-        let body = request.into_body();
-        let requests = Streaming::new_request(decoder, body, None, Some(MAX_REQUEST_BYTES));
-        let (outbox, frames) = mpsc::channel(OUTBOX);
-        tokio::spawn(Stream::new(self.discovery.clone(), peer, only, requests, outbox).run());
-        let mut response = Response::new(Body::new(StreamBody::new(frames)));
-        let grpc = HeaderValue::from_static("application/grpc");
-        response.headers_mut().insert(header::CONTENT_TYPE, grpc);
+        let accepts_gzip = accepts_gzip(request.headers());
+        let (peer, requests) = parts::<R>(request);
+        let (outbox, mut response) = streaming();
+        if accepts_gzip {
+            let gzip = HeaderValue::from_static(GZIP);
+            response.headers_mut().insert(ENCODING, gzip);
+        }
+        let stream = Stream {
+            discovery: self.discovery.clone(),
+            peer,
+            only,
+            accepts_gzip,
+            requests,
+            outbox,
+        };
+        tokio::spawn(stream.run());
         response
     }
+
+    fn client_status(&self, is_fetch: bool, request: Request<Body>) -> Response<Body> {
+        let (peer, requests) = parts(request);
+        let (outbox, response) = streaming();
+        let call = Call {
+            discovery: self.discovery.clone(),
+            peer,
+            requests,
+            outbox,
+            is_fetch,
+        };
+        tokio::spawn(call.run());
+        response
+    }
+}
+
+/// Whether responses may be compressed; each says of itself whether it is.
+fn accepts_gzip(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(ACCEPTED).iter();
+    accepted
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(','))
+        .any(|encoding| encoding.trim() == GZIP)
+}
+
+/// Who asks, and what.
+fn parts<R: Message + Default + 'static>(request: Request<Body>) -> (Peer, Streaming<R>) {
+    let peer = peer(&request);
+    let decoder = ProstDecoder::<R>::default();
+    let body = request.into_body();
+    let requests = Streaming::new_request(decoder, body, None, Some(MAX_REQUEST_BYTES));
+    (peer, requests)
+}
+
+/// A response that is what is put into its outbox.
+fn streaming() -> (mpsc::Sender<Outbound>, Response<Body>) {
+    let (outbox, frames) = mpsc::channel(OUTBOX);
+    let mut response = Response::new(Body::new(StreamBody::new(frames)));
+    let grpc = HeaderValue::from_static("application/grpc");
+    response.headers_mut().insert(header::CONTENT_TYPE, grpc);
+    (outbox, response)
 }
 
 fn unimplemented(text: String) -> Response<Body> {
@@ -94,11 +149,12 @@ impl Service<Request<Body>> for DiscoveryService {
                 self.stream::<DeltaDiscoveryRequest>(only, request)
             }
             Method::Stream(Transport::Sotw, only) => self.stream::<DiscoveryRequest>(only, request),
+            Method::ClientStatus { is_fetch } => self.client_status(is_fetch, request),
             Method::Fetch => unimplemented(format!(
                 "{path} would have to be polled and is not served; its Stream and Delta methods are"
             )),
             Method::Unknown => unimplemented(format!(
-                "{path} is not served here; the aggregated discovery service and those for clusters, endpoints, listeners, routes and secrets are"
+                "{path} is not served here; the aggregated discovery service, those for clusters, endpoints, listeners, routes and secrets, and client status are"
             )),
         };
         ready(Ok(response))

@@ -1,6 +1,7 @@
 //! Owns what is Bellwether's own in the Admin API: fleets, status, nodes, and the endpoints for probes and
 //! scrapers. Must not know: how any of it comes about.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use axum::extract::{Path, Request, State};
@@ -76,8 +77,8 @@ fn statuses(state: &AdminState) -> Vec<FleetStatus> {
         .collect()
 }
 
-async fn listed_nodes(state: &AdminState) -> Result<Vec<NodeView>, Problem> {
-    tokio::time::timeout(NODES_PATIENCE, state.nodes.list())
+async fn bounded(nodes: impl Future<Output = Vec<NodeView>>) -> Result<Vec<NodeView>, Problem> {
+    tokio::time::timeout(NODES_PATIENCE, nodes)
         .await
         .map_err(|_| Problem::Slow {
             what: "the list of nodes",
@@ -98,7 +99,7 @@ pub(crate) async fn nodes(
     State(state): State<AdminState>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let mut nodes = listed_nodes(&state).await?;
+    let mut nodes = bounded(state.nodes.list()).await?;
     of_fleet(&request, &mut nodes);
     Ok(answer::json(&list_of(&nodes)))
 }
@@ -109,19 +110,20 @@ pub(crate) async fn node(
     Path(id): Path<String>,
     request: Request,
 ) -> Result<Response, Problem> {
-    let mut nodes = listed_nodes(&state).await?;
-    nodes.retain(|node| node.id == id);
+    let mut nodes = bounded(state.nodes.named(&id)).await?;
     of_fleet(&request, &mut nodes);
-    match &nodes[..] {
-        [] => Err(Problem::Unknown(format!("no node {id:?} is connected"))),
-        [node] => Ok(answer::json(&json!(node))),
-        several => {
-            let fleets: Vec<&str> = several.iter().map(|node| node.group.as_str()).collect();
-            Err(Problem::Refused(format!(
-                "there is a node {id:?} in the fleets {}, name one by ?fleet=",
-                fleets.join(", ")
-            )))
-        }
+    let fleets: BTreeSet<&str> = nodes.iter().map(|node| node.group.as_str()).collect();
+    if fleets.len() > 1 {
+        let fleets: Vec<&str> = fleets.into_iter().collect();
+        return Err(Problem::Refused(format!(
+            "there is a node {id:?} in the fleets {}, name one by ?fleet=",
+            fleets.join(", ")
+        )));
+    }
+    // A node that came back while its old connection is not known to be gone yet is there twice.
+    match nodes.iter().max_by_key(|node| node.connected_ms) {
+        Some(node) => Ok(answer::json(&json!(node))),
+        None => Err(Problem::Unknown(format!("no node {id:?} is connected"))),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Owns `nodes` and `status`: how the server and its proxies do, in tables. Must not know: how it is found out.
 
-use bellwether_xds::nodes::{NodeView, TypeView, VersionView};
+use bellwether_xds::nodes::{NodeView, ResourceView, StateView, TypeView, VersionView};
 use clap::Args;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -93,6 +93,8 @@ pub(super) async fn nodes(args: &NodesArgs, env: &Env, io: &mut Io<'_>) -> Resul
             }
             let rows = node.types.iter().map(type_cells).collect();
             io.table(&["type", "names", "sent", "acked", "rejected"], rows)?;
+            let rows = node.types.iter().flat_map(resource_cells).collect();
+            io.table(&["type", "resource", "state", "version", "reason"], rows)?;
         }
         (Output::Table, None) => {
             let nodes: Vec<NodeView> = read(&what, body["list"].clone())?;
@@ -140,6 +142,26 @@ fn newest(node: &NodeView, pick: fn(&TypeView) -> Option<&VersionView>) -> Strin
     };
     let newest = node.types.iter().filter_map(pick).max_by_key(number);
     newest.map_or_else(String::new, |version| version.revision.clone())
+}
+
+fn resource_cells(view: &TypeView) -> Vec<Vec<String>> {
+    let cells = |resource: &ResourceView| {
+        let state = match resource.state {
+            StateView::Requested => "REQUESTED",
+            StateView::DoesNotExist => "DOES_NOT_EXIST",
+            StateView::Acked => "ACKED",
+            StateView::Nacked => "NACKED",
+        };
+        let why = view.rejected.iter().find(|why| why.name == resource.name);
+        vec![
+            short(&view.type_url).to_owned(),
+            resource.name.clone(),
+            state.to_owned(),
+            resource.version.clone(),
+            why.map(|why| why.reason.clone()).unwrap_or_default(),
+        ]
+    };
+    view.resources.iter().map(cells).collect()
 }
 
 fn short(type_url: &str) -> &str {

@@ -4,7 +4,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"io/fs"
 	"log"
 	"os"
 	"os/exec"
@@ -26,42 +25,32 @@ const stubs, folder = "example.com/bellwether-client/stubs", "stubs"
 // What gRPC brings along already; a program may hold a message only once.
 var brought = map[string]string{"google/rpc/status.proto": "google.golang.org/genproto/googleapis/rpc/status"}
 
+// The folder with the files, and those that are wanted; what they import is generated too.
 func main() {
 	log.SetFlags(0)
-	root := os.Args[1]
-	request := &pluginpb.CodeGeneratorRequest{FileToGenerate: find(root)}
-	parameters := []string{"paths=source_relative"}
-	for name, where := range brought {
-		parameters = append(parameters, "M"+name+"="+where)
-	}
-	for _, name := range request.FileToGenerate {
-		parameters = append(parameters, "M"+name+"="+path.Join(stubs, path.Dir(name)))
-	}
-	request.Parameter = proto.String(strings.Join(parameters, ","))
-
+	root, wanted := os.Args[1], os.Args[2:]
 	resolver := protocompile.WithStandardImports(&protocompile.SourceResolver{ImportPaths: []string{root}})
 	compiler := protocompile.Compiler{Resolver: resolver, SourceInfoMode: protocompile.SourceInfoStandard}
-	files, err := compiler.Compile(context.Background(), request.FileToGenerate...)
+	files, err := compiler.Compile(context.Background(), wanted...)
 	check(err)
-	seen := map[string]bool{}
+	request, seen := &pluginpb.CodeGeneratorRequest{}, map[string]bool{}
 	for _, file := range files {
 		add(request, file, seen)
 	}
+	parameters := []string{"paths=source_relative"}
+	for _, file := range request.ProtoFile {
+		name := file.GetName()
+		if where := brought[name]; where != "" {
+			parameters = append(parameters, "M"+name+"="+where)
+		} else if !strings.HasPrefix(name, "google/protobuf/") {
+			parameters = append(parameters, "M"+name+"="+path.Join(stubs, path.Dir(name)))
+			request.FileToGenerate = append(request.FileToGenerate, name)
+		}
+	}
+	request.Parameter = proto.String(strings.Join(parameters, ","))
 	for _, plugin := range []string{"protoc-gen-go", "protoc-gen-go-grpc"} {
 		run(plugin, request)
 	}
-}
-
-func find(root string) (found []string) {
-	check(filepath.WalkDir(root, func(name string, entry fs.DirEntry, err error) error {
-		relative, _ := filepath.Rel(root, name)
-		relative = filepath.ToSlash(relative)
-		if strings.HasSuffix(name, ".proto") && brought[relative] == "" {
-			found = append(found, relative)
-		}
-		return err
-	}))
-	return found
 }
 
 // A file comes after what it imports.

@@ -1,0 +1,156 @@
+//! Owns a running program with gRPC's xDS client: its bootstrap, what it hears, and its own view of its
+//! configuration. Must not know: what it is to see.
+
+use std::collections::BTreeMap;
+
+use envoy_types::pb::envoy::admin::v3::ClientResourceStatus;
+use envoy_types::pb::envoy::service::status::v3::{ClientStatusRequest, ClientStatusResponse};
+use http::uri::PathAndQuery;
+use serde_json::json;
+use tempfile::TempDir;
+use tonic::Request;
+use tonic::transport::Endpoint;
+use tonic_prost::ProstCodec;
+
+use crate::harness::polyglot::{self, Language, Program};
+use crate::harness::programs::eventually;
+
+/// The node's id.
+pub(super) const ME: &str = "me";
+
+/// So many answers in a row are no accident.
+const A_WHILE: usize = 20;
+
+/// What it says of one resource: the type's short name and the resource's name.
+pub(super) type Of = (String, String);
+
+/// A status, the version and what is wrong.
+pub(super) type Status = (ClientResourceStatus, String, String);
+
+#[derive(Debug)]
+pub(super) struct Caller {
+    program: Program,
+    csds: String,
+    _bootstrap: TempDir,
+}
+
+impl Caller {
+    /// Dials `target`, with these discovery servers in this order (`HOST:PORT`). `None` where the
+    /// language is not installed.
+    pub(super) async fn dial(language: &Language, target: &str, servers: &[&str]) -> Option<Self> {
+        let built = polyglot::build("tests/grpc_xds", &[], language)?;
+        let servers: Vec<_> = servers
+            .iter()
+            .map(|server| {
+                json!({
+                    "server_uri": server.trim_start_matches("http://"),
+                    "channel_creds": [{"type": "insecure"}],
+                    "server_features": ["xds_v3"],
+                })
+            })
+            .collect();
+        // grpc-js takes no node without a locality.
+        let node = json!({"id": ME, "cluster": "default", "locality": {}});
+        let bootstrap = json!({"xds_servers": servers, "node": node});
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("bootstrap.json");
+        std::fs::write(&file, bootstrap.to_string()).unwrap();
+        let file = file.display().to_string();
+        let environment = [
+            ("GRPC_XDS_BOOTSTRAP", file.as_str()),
+            // gRFC A71, where it is not on by itself.
+            ("GRPC_EXPERIMENTAL_XDS_FALLBACK", "true"),
+        ];
+        let program = built.start(&[target], &environment);
+        program.says(0, "csds ").await;
+        let said = program.said();
+        let line = said.lines().find_map(|line| line.strip_prefix("csds "));
+        Some(Self {
+            csds: line.expect("it was said").to_owned(),
+            program,
+            _bootstrap: folder,
+        })
+    }
+
+    /// Waits until nobody answers but these, and all of them do.
+    pub(super) async fn hears_only(&self, names: &[&str]) {
+        let mut wanted: Vec<String> = names.iter().map(|name| format!("answer {name}")).collect();
+        wanted.sort();
+        eventually(&format!("{wanted:?}, and no other"), || async {
+            let said = self.program.said();
+            let lines: Vec<&str> = said.lines().collect();
+            let mut last: Vec<&str> = lines.iter().rev().take(A_WHILE).copied().collect();
+            let enough = last.len() == A_WHILE;
+            last.sort_unstable();
+            last.dedup();
+            (enough && last == wanted).then_some(())
+        })
+        .await;
+    }
+
+    /// Waits for so many more calls as show that nothing changes.
+    pub(super) async fn goes_on(&self) {
+        let before = self.program.said().lines().count();
+        eventually("more calls", || async {
+            (self.program.said().lines().count() >= before + A_WHILE).then_some(())
+        })
+        .await;
+    }
+
+    /// Calls that failed.
+    pub(super) fn errors(&self) -> Vec<String> {
+        let said = self.program.said();
+        let errors = said.lines().filter(|line| line.starts_with("error "));
+        errors.map(str::to_owned).collect()
+    }
+
+    /// gRPC's own view, by its client status discovery service.
+    pub(super) async fn view(&self) -> BTreeMap<Of, Status> {
+        let endpoint = Endpoint::from_shared(self.csds.clone()).unwrap();
+        let mut grpc = tonic::client::Grpc::new(endpoint.connect().await.unwrap());
+        grpc.ready().await.unwrap();
+        let path = "/envoy.service.status.v3.ClientStatusDiscoveryService/FetchClientStatus";
+        let response: ClientStatusResponse = grpc
+            .unary(
+                Request::new(ClientStatusRequest::default()),
+                PathAndQuery::from_static(path),
+                ProstCodec::default(),
+            )
+            .await
+            .unwrap()
+            .into_inner();
+        let all = response.config.into_iter();
+        all.flat_map(|config| config.generic_xds_configs)
+            .map(|one| {
+                let short = one.type_url.rsplit('.').next().unwrap().to_owned();
+                let error = one.error_state.map(|error| error.details);
+                let state = (
+                    one.client_status.try_into().unwrap(),
+                    one.version_info,
+                    error.unwrap_or_default(),
+                );
+                ((short, one.name), state)
+            })
+            .collect()
+    }
+
+    /// Waits until it says of each resource what is expected; the view.
+    pub(super) async fn sees(
+        &self,
+        expected: &[(&str, &str, ClientResourceStatus)],
+    ) -> BTreeMap<Of, Status> {
+        let expected: BTreeMap<Of, ClientResourceStatus> = expected
+            .iter()
+            .map(|(kind, name, status)| (((*kind).to_owned(), (*name).to_owned()), *status))
+            .collect();
+        eventually(&format!("{expected:?} in its own view"), || async {
+            let view = self.view().await;
+            let seen: BTreeMap<_, _> = view
+                .iter()
+                .map(|(of, state)| (of.clone(), state.0))
+                .collect();
+            (seen == expected).then_some(view)
+        })
+        .await
+    }
+}
