@@ -5,6 +5,7 @@ mod changes;
 mod random;
 mod rig;
 mod routing;
+mod served;
 mod table;
 mod table_vars;
 mod whole;
