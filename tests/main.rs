@@ -9,6 +9,7 @@ mod envoy;
 mod fuzz;
 mod grpc_xds;
 mod harness;
+mod hostile;
 mod identity;
 mod main_job;
 mod proxy;

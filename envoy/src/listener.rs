@@ -157,6 +157,8 @@ fn manager(view: &View<'_>, name: &str) -> Filter {
         // Who the client is, is not for the client to say.
         use_remote_address: Some(true),
         xff_num_trusted_hops: view.settings.trusted_hops,
+        // Ids are the business of a plugin, `request-id`.
+        generate_request_id: Some(false),
         preserve_external_request_id: true,
         // A route says whether it may upgrade.
         upgrade_configs: vec![UpgradeConfig {

@@ -3,7 +3,7 @@
 use bellwether::name::TypeUrl;
 use bellwether::wire::discovery::DeltaDiscoveryRequest;
 
-use super::rig::{CDS, EDS, LDS, RDS, Rig};
+use super::rig::{EDS, LDS, RDS, Rig};
 use super::script::{Delta, Heard, Script};
 
 pub fn names(heard: &Heard) -> Vec<&str> {
@@ -104,16 +104,6 @@ async fn r54_r66_phantom_unsubscribes_are_ignored() {
     script.silence().await;
     rig.publish(&[(LDS, "a", "2"), (EDS, "a", "2")]);
     assert_eq!(script.settle().await.len(), 2);
-}
-
-/// A first request that unsubscribes only: by either wording of the specification it begins a wildcard
-/// (R52), and what it unsubscribes was never subscribed.
-#[tokio::test]
-async fn r52_a_first_request_that_only_unsubscribes_begins_a_wildcard() {
-    let rig = Rig::with(&[(CDS, "a", "1")]).await;
-    let mut script = rig.open::<Delta>().await;
-    script.unsubscribe(&CDS, &["x"]).await;
-    assert_eq!(script.hear().await.bodies(), ["1"]);
 }
 
 /// The client may have lost it, whatever it was sent.

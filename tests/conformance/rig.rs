@@ -9,7 +9,7 @@ use bellwether::rejection::Rejected;
 use bellwether::resource::Resource;
 use bellwether::snapshot::{Changes, Position, Snapshot};
 use bellwether_xds::nodes::{Identity, Nodes};
-use bellwether_xds::{Discovery, Groups, Observer, Peer, Status};
+use bellwether_xds::{Admission, Discovery, Groups, Observer, Peer, Status};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -102,13 +102,18 @@ impl Rig {
 
     /// One that has nothing for anybody yet.
     pub async fn of(groups: Groups) -> Self {
+        Self::admitting(groups.clone(), groups).await
+    }
+
+    /// The same, where somebody else says who gets what.
+    pub async fn admitting(groups: Groups, admission: impl Admission) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (going_down, is_going_down) = watch::channel(false);
         let seen = Seen::default();
         let nodes = Nodes::start();
         let discovery = Discovery {
-            admission: Arc::new(groups.clone()),
+            admission: Arc::new(admission),
             observer: Arc::new(seen.clone()),
             nodes: nodes.clone(),
             going_down: is_going_down,

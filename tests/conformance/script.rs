@@ -203,6 +203,8 @@ pub struct Script<V: Variant> {
     barrier: u64,
     passed: u64,
     queue: VecDeque<Heard>,
+    /// Responses that came while its end was waited for.
+    pub ended_after: usize,
 }
 
 impl<V: Variant> Script<V> {
@@ -228,6 +230,7 @@ impl<V: Variant> Script<V> {
             barrier: 0,
             passed: 0,
             queue: VecDeque::new(),
+            ended_after: 0,
         }
     }
 
@@ -417,7 +420,7 @@ impl<V: Variant> Script<V> {
         let ended = timeout(PATIENCE, async {
             loop {
                 match responses.message().await {
-                    Ok(Some(_)) => {}
+                    Ok(Some(_)) => self.ended_after += 1,
                     Ok(None) => return Status::ok(""),
                     Err(status) => return status,
                 }

@@ -110,6 +110,12 @@ impl Both {
 
     /// Puts a whole configuration in force in both, in place of what was.
     pub(crate) async fn configure(&mut self, config: &[(String, Value)]) {
+        let mark = self.send(config);
+        self.settle(&mark).await;
+    }
+
+    /// The same, without waiting; a request for what is returned is answered once it is in force.
+    pub(crate) fn send(&mut self, config: &[(String, Value)]) -> String {
         let mut changes: Vec<Change> = std::mem::take(&mut self.keys)
             .into_iter()
             .filter(|key| config.iter().all(|(other, _)| other != key))
@@ -149,7 +155,7 @@ impl Both {
             changes,
         });
         self.follow(changes);
-        self.settle(&mark).await;
+        mark
     }
 
     /// What Envoy can't be told.
@@ -209,6 +215,11 @@ impl Both {
         let has = dump["configs"][0]["version_info"].clone();
         let counts = self.envoy.stats("update_success|update_rejected").await;
         format!("want routes {want}, has {has}, {counts:?}")
+    }
+
+    /// What Envoy answers.
+    pub(crate) async fn ask_envoy(&self, ask: &Ask) -> Answer {
+        to(self.envoy_http, ask).await
     }
 
     /// What each of the two answers.

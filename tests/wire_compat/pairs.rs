@@ -73,6 +73,8 @@ fn filters() -> Vec<Pair> {
         "envoy.extensions.filters.http.basic_auth.v3.BasicAuthPerRoute": ours::extensions::filters::http::basic_auth::v3::BasicAuthPerRoute = theirs::extensions::filters::http::basic_auth::v3::BasicAuthPerRoute,
         "envoy.extensions.filters.http.api_key_auth.v3.ApiKeyAuth": ours::extensions::filters::http::api_key_auth::v3::ApiKeyAuth = theirs::extensions::filters::http::api_key_auth::v3::ApiKeyAuth,
         "envoy.extensions.filters.http.api_key_auth.v3.ApiKeyAuthPerRoute": ours::extensions::filters::http::api_key_auth::v3::ApiKeyAuthPerRoute = theirs::extensions::filters::http::api_key_auth::v3::ApiKeyAuthPerRoute,
+        "envoy.extensions.filters.http.filter_chain.v3.FilterChainConfig": ours::extensions::filters::http::filter_chain::v3::FilterChainConfig = theirs::extensions::filters::http::filter_chain::v3::FilterChainConfig,
+        "envoy.extensions.filters.http.filter_chain.v3.FilterChainConfigPerRoute": ours::extensions::filters::http::filter_chain::v3::FilterChainConfigPerRoute = theirs::extensions::filters::http::filter_chain::v3::FilterChainConfigPerRoute,
         "envoy.extensions.filters.http.jwt_authn.v3.JwtAuthentication": ours::extensions::filters::http::jwt_authn::v3::JwtAuthentication = theirs::extensions::filters::http::jwt_authn::v3::JwtAuthentication,
         "envoy.extensions.filters.http.jwt_authn.v3.PerRouteConfig": ours::extensions::filters::http::jwt_authn::v3::PerRouteConfig = theirs::extensions::filters::http::jwt_authn::v3::PerRouteConfig,
         "envoy.extensions.filters.http.lua.v3.Lua": ours::extensions::filters::http::lua::v3::Lua = theirs::extensions::filters::http::lua::v3::Lua,

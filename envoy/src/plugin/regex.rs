@@ -5,7 +5,7 @@
 use std::fmt::Write;
 
 use regex_syntax::ParserBuilder;
-use regex_syntax::hir::{Class, Hir, HirKind, Look};
+use regex_syntax::hir::{Class, ClassBytes, Hir, HirKind, Look};
 
 use crate::wire::matcher::regex_matcher::{EngineType, GoogleRe2};
 use crate::wire::matcher::string_matcher::MatchPattern;
@@ -119,18 +119,8 @@ fn push(out: &mut String, hir: &Hir) -> Option<()> {
             let text = std::str::from_utf8(&literal.0).ok()?;
             text.chars().for_each(|letter| push_letter(out, letter));
         }
-        HirKind::Class(Class::Unicode(class)) => {
-            if class.ranges().is_empty() {
-                return None;
-            }
-            out.push('[');
-            for range in class.ranges() {
-                let (from, to) = (u32::from(range.start()), u32::from(range.end()));
-                let _ = write!(out, "\\x{{{from:x}}}-\\x{{{to:x}}}");
-            }
-            out.push(']');
-        }
-        HirKind::Class(Class::Bytes(class)) => push_bytes(out, class)?,
+        HirKind::Class(Class::Unicode(class)) => push_class(out, &class.to_byte_class()?)?,
+        HirKind::Class(Class::Bytes(class)) => push_class(out, class)?,
         HirKind::Look(look) => out.push_str(match look {
             Look::Start => "\\A",
             Look::End => "\\z",
@@ -191,25 +181,35 @@ fn holds_repetition(hir: &Hir) -> bool {
     }
 }
 
-/// A class of bytes. What is beyond ASCII stands for any letter beyond it, as a path has none raw.
-fn push_bytes(out: &mut String, class: &regex_syntax::hir::ClassBytes) -> Option<()> {
-    if class.ranges().is_empty() {
+/// A class of letters: of ASCII alone, or all but some of ASCII. Other parts of Unicode can't be told,
+/// since RE2 reads UTF-8 and this is a class of bytes.
+fn push_class(out: &mut String, class: &ClassBytes) -> Option<()> {
+    let mut class = class.clone();
+    let others = class
+        .ranges()
+        .last()
+        .is_some_and(|range| range.end() == 0xff);
+    if others {
+        class.negate();
+    }
+    if class
+        .ranges()
+        .last()
+        .is_some_and(|range| range.end() > 0x7f)
+    {
         return None;
     }
-    out.push('[');
-    for range in class.ranges() {
-        let (from, to) = (range.start(), range.end());
-        if from < 0x80 {
-            let _ = write!(out, "\\x{{{from:x}}}-\\x{{{:x}}}", to.min(0x7f));
-        }
-        if to >= 0x80 {
-            if to != 0xff {
-                return None;
+    match (class.ranges().is_empty(), others) {
+        (true, false) => return None,
+        (true, true) => out.push_str("(?s:.)"),
+        (false, _) => {
+            out.push_str(if others { "[^" } else { "[" });
+            for range in class.ranges() {
+                let _ = write!(out, "\\x{{{:x}}}-\\x{{{:x}}}", range.start(), range.end());
             }
-            out.push_str("\\x{80}-\\x{10ffff}");
+            out.push(']');
         }
     }
-    out.push(']');
     Some(())
 }
 
