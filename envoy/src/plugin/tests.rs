@@ -43,6 +43,7 @@ fn apply_with(
         plugins: list(rules),
     };
     let context = Context {
+        name: "routes/1",
         global_rules: &BTreeMap::from([(Name::from("global_rules/1"), rule)]),
         consumers: &Consumers::new(consumers),
         has_cluster: &|name| name == "upstreams/b",
@@ -330,7 +331,7 @@ fn plugins_run_in_apisix_order_and_stop_at_an_answer() {
         filters(&made.branches[0]),
         [
             "responses",
-            "global_rules/1/limit-req",
+            "global_rules/limits/503",
             "request-id",
             "fault-injection",
             "cors/preflight",
@@ -338,8 +339,8 @@ fn plugins_run_in_apisix_order_and_stop_at_an_answer() {
             "key-auth/headers",
             "proxy-rewrite",
             "ip-restriction",
-            "limit-count",
-            "limit-req",
+            "limits/503/told",
+            "limits/503",
         ]
     );
     let mut redirected = all.clone();
@@ -474,15 +475,9 @@ fn a_credential_that_can_not_be_used_closes_the_routes_that_need_it() {
 #[test]
 fn buckets_hold_what_the_limit_says() {
     let bucket = |config: Value| {
-        let made = applied(config).unwrap();
-        let config = &made.branches[0].filter_config[FILTER];
-        let chain: FilterChainConfigPerRoute = config.unpack().unwrap();
-        let filter = chain.filter_chain.unwrap().filters.remove(0);
-        let limit: LocalRateLimit = filter.typed_config.unwrap().unpack().unwrap();
-        let bucket = match limit.descriptors.first() {
-            Some(descriptor) => descriptor.token_bucket.clone().unwrap(),
-            None => limit.token_bucket.unwrap(),
-        };
+        let config = applied(config).unwrap().limits.filter_config();
+        let limit: LocalRateLimit = config.values().next().unwrap().unpack().unwrap();
+        let bucket = limit.descriptors[0].token_bucket.unwrap();
         let interval = bucket.fill_interval.unwrap().seconds;
         (bucket.max_tokens, bucket.tokens_per_fill.unwrap(), interval)
     };

@@ -191,6 +191,8 @@ async fn a_token_lets_in_its_consumer() {
         let hidden = both.get(&format!("/hidden?jwt={token}&a=1"), &[]).await;
         assert_eq!(hidden.json()["target"], "/hidden?a=1");
         let cookie = format!("a=1; jwt={token}");
+        let hidden = both.get("/hidden", &[("cookie", &cookie)]).await;
+        assert_eq!(hidden.status, 401, "what can't be hidden is not taken");
         assert_eq!(
             both.get("/", &[("cookie", &cookie)])
                 .await

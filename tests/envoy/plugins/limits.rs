@@ -161,3 +161,91 @@ async fn faults_are_injected() {
     assert_eq!(both.get("/4", &[]).await.status, 503);
     assert_eq!(both.get("/5", &[]).await.status, 500);
 }
+
+/// A limit is one, over all paths, hosts and ways of its route: a client must not find another counter.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_limit_is_shared_by_all_ways_to_its_route() {
+    let limited = json!({
+        "limit-count": {"count": 4, "time_window": LONG, "rejected_code": 429},
+        "limit-req": {"rate": 1_000, "burst": 1_000},
+        "traffic-split": {"rules": [
+            {"match": [{"vars": [["arg_v", "==", "1"]]}], "weighted_upstreams": [{"upstream_id": "b"}, {"weight": 1}]},
+        ]},
+    });
+    let both = envoy(&[
+        (
+            "routes/1",
+            json!({"uris": ["/x", "/y/*"], "upstream_id": "a", "plugins": limited}),
+        ),
+        (
+            "routes/2",
+            json!({"uri": "/z", "host": "other.test", "upstream_id": "a",
+            "plugins": {"limit-count": {"count": 1, "time_window": LONG}}}),
+        ),
+    ])
+    .await;
+    let ask = async |host: &str, target: &str| {
+        let mut ask = super::ask("GET", target, &[]);
+        ask.host = host.to_owned();
+        both.ask_envoy(&ask).await.status
+    };
+    assert_eq!(ask("shop.test", "/x").await, 200);
+    assert_eq!(ask("shop.test", "/y/1").await, 200);
+    assert_eq!(ask("other.test", "/x").await, 200);
+    assert_eq!(ask("shop.test", "/x?v=1").await, 200);
+    for (host, target) in [
+        ("shop.test", "/x"),
+        ("other.test", "/y/2"),
+        ("third.test", "/x?v=1"),
+    ] {
+        assert_eq!(ask(host, target).await, 429, "{host}{target}");
+    }
+    assert_eq!(ask("other.test", "/z").await, 200);
+    assert_eq!(ask("other.test", "/z").await, 503);
+}
+
+/// Where nobody authenticates, what a client says of itself gives it no counter of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_nobody_authenticated_does_not_count() {
+    let both = envoy(&[(
+        "routes/1",
+        to_a(
+            "/*",
+            json!({
+                "limit-count": {"count": 1, "time_window": LONG, "key": "consumer_name"},
+                "response-rewrite": {"headers": {"set": {"x-who": "<$consumer_name>"}}},
+            }),
+        ),
+    )])
+    .await;
+    both.said_all();
+    let claims = |name| [("x-consumer-username", name)];
+    let answer = both.get("/", &claims("jack")).await;
+    assert_eq!((answer.status, answer.all("x-who")), (200, vec!["<>"]));
+    assert_eq!(both.statuses(1, &claims("rose")).await, [503]);
+    assert_eq!(both.statuses(1, &[]).await, [503]);
+}
+
+/// A global limit counts for all routes together, and before it is known who asks.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_global_limit_counts_for_all_routes() {
+    let both = envoy(&[
+        (
+            "global_rules/1",
+            json!({"plugins": {"limit-count": {"count": 3, "time_window": LONG, "key": "http_x_key"}}}),
+        ),
+        ("routes/1", to_a("/1", json!({}))),
+        (
+            "routes/2",
+            to_a("/2", json!({"limit-count": {"count": 1, "time_window": LONG, "rejected_code": 429}})),
+        ),
+    ])
+    .await;
+    both.said_all();
+    let key = [("x-key", "k")];
+    let mut statuses = Vec::new();
+    for target in ["/1", "/2", "/2", "/1", "/2"] {
+        statuses.push(both.get(target, &key).await.status);
+    }
+    assert_eq!(statuses, [200, 200, 429, 503, 503]);
+}

@@ -176,3 +176,30 @@ async fn priorities_can_be_changed() {
     both.said_all();
     assert_eq!(both.get("/", &[]).await.status, 401);
 }
+
+/// What a plugin changes of a request does not lead it to another route, past that one's plugins.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_stays_on_the_route_that_it_found() {
+    let both = envoy(&[
+        (
+            "routes/1",
+            to_a(
+                "/*",
+                json!({"proxy-rewrite": {"uri": "/secret", "headers": {"set": {"x-inner": "1"}}}}),
+            ),
+        ),
+        (
+            "routes/2",
+            json!({"uri": "/*", "priority": 1, "vars": [["http_x_inner", "==", "1"]], "upstream_id": "b"}),
+        ),
+        ("routes/3", to_a("/secret", json!({"key-auth": {}}))),
+    ])
+    .await;
+    both.said_all();
+    let told = both.get("/open", &[]).await.json();
+    assert_eq!(
+        (&told["name"], &told["target"]),
+        (&json!("a"), &json!("/secret"))
+    );
+    assert_eq!(both.get("/secret", &[]).await.status, 401);
+}
