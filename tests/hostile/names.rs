@@ -112,7 +112,8 @@ async fn messages_that_never_end_are_refused_together() {
         let call = connection.call(DELTA).await.unwrap();
         // As if it were in the middle of 16 MB.
         call.say(&subscribe(vec!["a".to_owned()])).await;
-        call.send(Bytes::from_static(&[0, 0, 0xff, 0xff, 0xff])).await;
+        call.send(Bytes::from_static(&[0, 0, 0xff, 0xff, 0xff]))
+            .await;
         calls.push(call);
     }
     let part = Bytes::from(vec![b'x'; 1 << 16]);
@@ -151,7 +152,10 @@ async fn a_million_nonces_are_heard_and_forgotten() {
             request.response_nonce = format!("{:x}", batch * 1000 + n);
             bytes.extend_from_slice(&framed(&request.encode_to_vec()));
         }
-        assert!(call.send(bytes.freeze()).await, "the stream is not ended for it");
+        assert!(
+            call.send(bytes.freeze()).await,
+            "the stream is not ended for it"
+        );
     }
     request.response_nonce = "f".repeat(1 << 20);
     assert!(pour(&call, &request).await);
