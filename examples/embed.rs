@@ -1,5 +1,5 @@
-//! A discovery server of your own: resources of any type, under versions of your own, for Envoy, gRPC and
-//! whoever else speaks xDS. `cargo run --example embed`, then press Enter to move the cluster.
+//! A discovery server of your own: any resources, under versions of your own, for whoever speaks xDS.
+//! `cargo run --example embed`, then press Enter to move the cluster.
 
 use std::sync::Arc;
 
@@ -39,7 +39,6 @@ async fn main() -> std::io::Result<()> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     println!("nodes connect to http://{}", listener.local_addr()?);
     tokio::spawn(serve(listener, discovery));
-
     let (mut snapshot, mut lines) = (Snapshot::default(), BufReader::new(stdin()).lines());
     for turn in 1.. {
         let name = format!("backend-{turn}");
@@ -48,8 +47,8 @@ async fn main() -> std::io::Result<()> {
             name,
             ..Cluster::default()
         };
-        let resources = vec![Resource::new(id, &cluster, Vec::new())];
-        let next = snapshot.replace(format!("v{turn}"), resources);
+        let all = vec![Resource::new(id, &cluster, Vec::new())];
+        let next = snapshot.replace(format!("v{turn}"), all);
         snapshot = next.expect("nothing refers to what is not there");
         groups.set("shop", snapshot.clone());
         if lines.next_line().await?.is_none() {

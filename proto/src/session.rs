@@ -23,7 +23,7 @@ use crate::name::{Name, ResourceId, TypeUrl, Version};
 use crate::rejection::Rejected;
 use crate::resource::Resource;
 use crate::snapshot::{Position, Snapshot};
-use crate::step::encode_nonce;
+use crate::step::{Payload, Twin, encode_nonce};
 use crate::wire::core::Node;
 use crate::wire::discovery::{DeltaDiscoveryRequest, DiscoveryRequest};
 
@@ -74,6 +74,8 @@ pub enum Refusal {
 pub struct Outgoing {
     /// An encoded response without its nonce, the same bytes for every stream.
     pub payload: Bytes,
+    /// Room for one more form of the payload, if other streams send the same.
+    pub twin: Option<Twin>,
     /// The encoded nonce field, which completes it.
     pub nonce: Bytes,
 }
@@ -326,7 +328,8 @@ impl Session {
             .or_else(|| self.poll_heartbeats(stamp, &snapshot))?;
         self.nonce = nonce;
         Some(Outgoing {
-            payload,
+            payload: payload.bytes,
+            twin: payload.twin,
             nonce: encode_nonce(&nonce.to_string()),
         })
     }
@@ -409,7 +412,7 @@ impl Session {
     /// In make-before-break order. While not everything of a type is on the wire, what refers to it
     /// goes as far as what it refers to is there (R85); it does not wait for its own parent (R86), nor
     /// for more than it needs (R87).
-    fn poll_upserts(&mut self, stamp: Stamp, snapshot: &Snapshot) -> Option<Bytes> {
+    fn poll_upserts(&mut self, stamp: Stamp, snapshot: &Snapshot) -> Option<Payload> {
         let mut blocked = false;
         for at in 0..self.lanes.len() {
             let (earlier, rest) = self.lanes.split_at_mut(at);
@@ -458,7 +461,7 @@ impl Session {
 
     /// Against that order: what refers goes before what is referred to. A node that rejected something
     /// may still use what its last good version refers to, so nothing is taken from it.
-    fn poll_removals(&mut self, stamp: Stamp, snapshot: &Snapshot) -> Option<Bytes> {
+    fn poll_removals(&mut self, stamp: Stamp, snapshot: &Snapshot) -> Option<Payload> {
         if self.is_opening(stamp.now) {
             return None;
         }
@@ -474,7 +477,7 @@ impl Session {
         None
     }
 
-    fn poll_heartbeats(&mut self, stamp: Stamp, snapshot: &Snapshot) -> Option<Bytes> {
+    fn poll_heartbeats(&mut self, stamp: Stamp, snapshot: &Snapshot) -> Option<Payload> {
         let mut lanes = self.lanes.iter_mut();
         lanes.find_map(|lane| lane.poll_heartbeat(stamp, snapshot))
     }

@@ -27,11 +27,38 @@ const SHARED_STEPS: usize = 8;
 /// `DiscoveryResponse.nonce` and `DeltaDiscoveryResponse.nonce`
 const NONCE: u32 = 5;
 
+/// Room for one more form of a payload, made by the first stream that wants it and used by all.
+pub type Twin = Arc<OnceLock<Bytes>>;
+
+/// The bytes of a response.
+#[derive(Clone, Debug)]
+pub struct Payload {
+    /// An encoded response; a nonce field appended to it makes it whole.
+    pub bytes: Bytes,
+    /// What of it can be shared besides, like a compressed form; `None`: it was made for one stream
+    /// alone.
+    pub twin: Option<Twin>,
+}
+
+impl Payload {
+    pub(crate) fn alone(bytes: Bytes) -> Self {
+        Self { bytes, twin: None }
+    }
+}
+
+impl std::ops::Deref for Payload {
+    type Target = Bytes;
+
+    fn deref(&self) -> &Bytes {
+        &self.bytes
+    }
+}
+
 /// One response without its nonce, which is the only part that differs between streams.
 #[derive(Debug)]
 pub struct Part {
-    /// An encoded response; a nonce field appended to it makes it whole.
-    pub payload: Bytes,
+    /// What is sent.
+    pub payload: Payload,
     /// The names and versions that it offers: all it carries, without what a state-of-the-world response
     /// only repeats.
     pub offered: Box<[(Name, Version)]>,
@@ -64,6 +91,16 @@ pub struct Step {
     /// What must be removed later, once nothing refers to it (R84). Empty for types that nothing refers
     /// to: their removals are in `parts`.
     pub removed_later: Box<[Leaving]>,
+}
+
+impl Step {
+    /// Many will take it.
+    fn shared(mut self) -> Self {
+        for part in &mut self.parts {
+            part.payload.twin = Some(Twin::default());
+        }
+        self
+    }
 }
 
 /// Whether responses of this type repeat everything (R42).
@@ -192,7 +229,10 @@ impl Published {
     /// The step for one who follows everything and holds nothing. Has at least one part (R57).
     #[must_use]
     pub fn first_step(&self, encoding: Encoding) -> Arc<Step> {
-        let compute = || Arc::new(self.step_between(&ResourceSet::default(), encoding, true));
+        let compute = || {
+            let step = self.step_between(&ResourceSet::default(), encoding, true);
+            Arc::new(step.shared())
+        };
         self.shelf(encoding).first.get_or_init(compute).clone()
     }
 
@@ -203,12 +243,14 @@ impl Published {
         if from.version() == self.set.version() {
             return Arc::new(Step::default());
         }
-        let compute = || Arc::new(self.step_between(from, encoding, false));
+        let compute = || self.step_between(from, encoding, false);
         let mut past = self.past.iter();
-        past.position(|version| *version == from.version())
-            .map_or_else(compute, |at| {
-                self.shelf(encoding).recent[at].get_or_init(compute).clone()
-            })
+        match past.position(|version| *version == from.version()) {
+            Some(at) => self.shelf(encoding).recent[at]
+                .get_or_init(|| Arc::new(compute().shared()))
+                .clone(),
+            None => Arc::new(compute()),
+        }
     }
 
     /// What keeps alive what has a time to live, for one who holds everything (R91).

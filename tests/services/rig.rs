@@ -18,15 +18,15 @@ use tonic_prost::ProstCodec;
 use crate::harness::stream::Stream;
 
 /// The port, and where snapshots are put in.
-pub struct Rig {
-    pub groups: Groups,
-    pub url: String,
+pub(super) struct Rig {
+    pub(super) groups: Groups,
+    pub(super) url: String,
     _stop: watch::Sender<bool>,
 }
 
 impl Rig {
     /// Nodes are of the group that they name.
-    pub async fn start() -> Self {
+    pub(super) async fn start() -> Self {
         let groups = Groups::by_cluster();
         let (stop, going_down) = watch::channel(false);
         let discovery = Discovery {
@@ -45,11 +45,11 @@ impl Rig {
         }
     }
 
-    pub fn endpoint(&self) -> Endpoint {
+    pub(super) fn endpoint(&self) -> Endpoint {
         Endpoint::from_shared(self.url.clone()).unwrap()
     }
 
-    pub async fn stream<Q, R>(&self, path: &str) -> Stream<Q, R>
+    pub(super) async fn stream<Q, R>(&self, path: &str) -> Stream<Q, R>
     where
         Q: Message + Default + 'static,
         R: Message + Default + std::fmt::Debug + 'static,
@@ -58,7 +58,7 @@ impl Rig {
     }
 
     /// One request, one answer.
-    pub async fn call<Q, R>(&self, path: &str, request: Q) -> Result<R, Status>
+    pub(super) async fn call<Q, R>(&self, path: &str, request: Q) -> Result<R, Status>
     where
         Q: Message + Default + Send + Sync + 'static,
         R: Message + Default + Send + Sync + 'static,
@@ -73,12 +73,12 @@ impl Rig {
 }
 
 /// A resource whose body says nothing but itself.
-pub fn resource(type_url: &TypeUrl, name: &str, body: &str) -> Resource {
+pub(super) fn resource(type_url: &TypeUrl, name: &str, body: &str) -> Resource {
     let id = ResourceId::new(type_url.clone(), name);
     Resource::from_encoded(id, body.as_bytes(), Vec::new())
 }
 
 /// A snapshot under a version of its own.
-pub fn snapshot(version: &str, resources: Vec<Resource>) -> Snapshot {
+pub(super) fn snapshot(version: &str, resources: Vec<Resource>) -> Snapshot {
     Snapshot::default().replace(version, resources).unwrap()
 }

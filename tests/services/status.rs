@@ -115,10 +115,7 @@ async fn each_resource_of_each_node_is_told() {
     let error = bad.error_state.as_ref().unwrap();
     assert_eq!(error.details, "bad regex");
     assert_eq!(error.version_info, heard.resources[0].version);
-    assert_eq!(
-        bad.version_info, before.version_info,
-        "the good one is in force"
-    );
+    assert_ne!(bad.version_info, error.version_info);
     assert_eq!(states(&nacked)["good"], State::Acked);
 
     // As others read it.
@@ -172,7 +169,7 @@ async fn answers_are_bounded() {
     let answer = rig
         .call::<ClientStatusRequest, ClientStatusResponse>(FETCH, ClientStatusRequest::default())
         .await;
-    let status = answer.unwrap_err();
+    let status = answer.err().expect("it is too much for one answer");
     assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
     assert!(
         status.message().contains("StreamClientStatus"),

@@ -81,6 +81,8 @@ fn filters() -> Vec<Pair> {
         "envoy.extensions.filters.http.lua.v3.LuaPerRoute": ours::extensions::filters::http::lua::v3::LuaPerRoute = theirs::extensions::filters::http::lua::v3::LuaPerRoute,
         "envoy.extensions.filters.http.set_filter_state.v3.Config": ours::extensions::filters::http::set_filter_state::v3::Config = theirs::extensions::filters::http::set_filter_state::v3::Config,
         "envoy.extensions.filters.network.set_filter_state.v3.Config": ours::extensions::filters::network::set_filter_state::v3::Config = theirs::extensions::filters::network::set_filter_state::v3::Config,
+        "envoy.extensions.filters.http.filter_chain.v3.FilterChainConfig": ours::extensions::filters::http::filter_chain::v3::FilterChainConfig = theirs::extensions::filters::http::filter_chain::v3::FilterChainConfig,
+        "envoy.extensions.filters.http.filter_chain.v3.FilterChainConfigPerRoute": ours::extensions::filters::http::filter_chain::v3::FilterChainConfigPerRoute = theirs::extensions::filters::http::filter_chain::v3::FilterChainConfigPerRoute,
         "envoy.config.route.v3.RouteList": ours::config::route::v3::RouteList = theirs::config::route::v3::RouteList,
         "envoy.config.route.v3.FilterConfig": ours::config::route::v3::FilterConfig = theirs::config::route::v3::FilterConfig,
     ]

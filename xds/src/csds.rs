@@ -1,17 +1,16 @@
 //! Owns a call of the client status discovery service: reads requests, asks the streams of the nodes, and
 //! answers. Must not know: how an answer is written.
 
-use bellwether::session::Outgoing;
 use bellwether::wire::status::{ClientStatusRequest, ClientStatusResponse};
 use bytes::Bytes;
-use prost::Message;
+use prost::Message as _;
 use tokio::sync::mpsc;
 use tonic::codec::Streaming;
 use tonic::{Code, Status};
 
 use crate::Discovery;
 use crate::admission::Peer;
-use crate::body::Outbound;
+use crate::body::{Message, Outbound};
 use crate::status::{Answers, Selection};
 
 /// Answers to one request that stands for itself, together. Whoever wants more opens a stream.
@@ -78,13 +77,15 @@ impl Call {
                 whole.config.extend(full.config);
             }
             if bytes > MAX_FETCHED_BYTES {
-                return Err(Status::resource_exhausted(
-                    "there is too much for one answer; use StreamClientStatus, or name nodes in node_matchers",
-                ));
+                return Err(too_much());
             }
         }
         for rest in answers.finish() {
+            bytes += rest.encoded_len();
             whole.config.extend(rest.config);
+        }
+        if bytes > MAX_FETCHED_BYTES {
+            return Err(too_much());
         }
         self.send(&whole).await
     }
@@ -110,11 +111,14 @@ impl Call {
     }
 
     async fn send(&self, answer: &ClientStatusResponse) -> Result<(), Status> {
-        let message = Outgoing {
-            payload: answer.encode_to_vec().into(),
-            nonce: Bytes::new(),
-        };
+        let message = Message::plain(answer.encode_to_vec().into(), Bytes::new());
         let sent = self.outbox.send(Outbound::Message(message)).await;
         sent.map_err(|_| Status::cancelled("the caller is gone"))
     }
+}
+
+fn too_much() -> Status {
+    Status::resource_exhausted(
+        "there is too much for one answer; use StreamClientStatus, or name nodes in node_matchers",
+    )
 }

@@ -50,6 +50,7 @@ mod connection;
 mod csds;
 pub mod files;
 mod groups;
+mod gzip;
 mod method;
 pub mod nodes;
 mod observer;

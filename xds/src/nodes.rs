@@ -6,11 +6,12 @@ mod view;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use bellwether::name::TypeUrl;
 use bellwether::session::{HoldBack, ResourceStatus, TypeStatus};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
 
 use desk::Desk;
 pub use view::{NodeView, RejectionView, ResourceView, StateView, TypeView, VersionView};
@@ -18,6 +19,9 @@ pub use view::{NodeView, RejectionView, ResourceView, StateView, TypeView, Versi
 /// Questions that wait for the task that owns the list. Streams register here too, so a storm of them
 /// is slowed down by this rather than held in memory.
 const QUESTIONS: usize = 256;
+
+/// How long a stream may take to tell of its resources. It does nothing that takes longer.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
 
 /// Who a stream's node is. Fixed for the life of the stream (R7, R8).
 #[derive(Clone, Debug, Default)]
@@ -219,9 +223,10 @@ impl Entry {
         &self.identity
     }
 
-    /// Each resource of the stream; none if it has ended.
+    /// Each resource of the stream; none if it has ended, or does not come to it.
     pub(crate) async fn resources(&self) -> Arc<[ResourceStatus]> {
-        self.desk.ask().await.unwrap_or_default()
+        let asked = timeout(ANSWER_PATIENCE, self.desk.ask()).await;
+        asked.ok().flatten().unwrap_or_default()
     }
 }
 

@@ -7,7 +7,7 @@ use bellwether::encoding::Transport;
 use bellwether::name::TypeUrl;
 use bellwether::wire::discovery::{DeltaDiscoveryRequest, DiscoveryRequest};
 use futures_util::future::{Ready, ready};
-use http::{HeaderValue, Request, Response, header};
+use http::{HeaderMap, HeaderValue, Request, Response, header};
 use prost::Message;
 use tokio::sync::mpsc;
 use tonic::body::Body;
@@ -31,6 +31,11 @@ const MAX_REQUEST_BYTES: usize = 16 << 20;
 /// is newer waits in the session, where it coalesces.
 const OUTBOX: usize = 1;
 
+/// gRPC's headers for compression, and the one way we have.
+const ACCEPTED: &str = "grpc-accept-encoding";
+const ENCODING: &str = "grpc-encoding";
+const GZIP: &str = "gzip";
+
 /// Answers the methods of the discovery services.
 #[derive(Clone, Debug)]
 pub(crate) struct DiscoveryService {
@@ -47,9 +52,22 @@ impl DiscoveryService {
         only: Option<TypeUrl>,
         request: Request<Body>,
     ) -> Response<Body> {
+        let accepts_gzip = accepts_gzip(request.headers());
         let (peer, requests) = parts::<R>(request);
-        let (outbox, response) = streaming();
-        tokio::spawn(Stream::new(self.discovery.clone(), peer, only, requests, outbox).run());
+        let (outbox, mut response) = streaming();
+        if accepts_gzip {
+            let gzip = HeaderValue::from_static(GZIP);
+            response.headers_mut().insert(ENCODING, gzip);
+        }
+        let stream = Stream {
+            discovery: self.discovery.clone(),
+            peer,
+            only,
+            accepts_gzip,
+            requests,
+            outbox,
+        };
+        tokio::spawn(stream.run());
         response
     }
 
@@ -66,6 +84,15 @@ impl DiscoveryService {
         tokio::spawn(call.run());
         response
     }
+}
+
+/// Whether responses may be compressed; each says of itself whether it is.
+fn accepts_gzip(headers: &HeaderMap) -> bool {
+    let accepted = headers.get_all(ACCEPTED).iter();
+    accepted
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(','))
+        .any(|encoding| encoding.trim() == GZIP)
 }
 
 /// Who asks, and what.

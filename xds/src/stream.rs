@@ -16,7 +16,7 @@ use tonic::{Code, Status};
 use tracing::{Instrument, debug, info, info_span, warn};
 
 use crate::admission::Peer;
-use crate::body::Outbound;
+use crate::body::{Message, Outbound};
 use crate::nodes::{Identity, Registration, StreamState};
 use crate::request::Request;
 use crate::{Discovery, SnapshotFeed};
@@ -32,12 +32,13 @@ const LOGGED_REJECTIONS: usize = 5;
 
 /// A stream whose node has not spoken yet.
 pub(crate) struct Stream<R> {
-    discovery: Discovery,
-    peer: Peer,
+    pub(crate) discovery: Discovery,
+    pub(crate) peer: Peer,
     /// The one type of a stream of that type's own service.
-    only: Option<TypeUrl>,
-    requests: Streaming<R>,
-    outbox: mpsc::Sender<Outbound>,
+    pub(crate) only: Option<TypeUrl>,
+    pub(crate) accepts_gzip: bool,
+    pub(crate) requests: Streaming<R>,
+    pub(crate) outbox: mpsc::Sender<Outbound>,
 }
 
 /// A stream whose node is known.
@@ -63,22 +64,6 @@ enum Wake<R> {
 }
 
 impl<R: Request> Stream<R> {
-    pub(crate) fn new(
-        discovery: Discovery,
-        peer: Peer,
-        only: Option<TypeUrl>,
-        requests: Streaming<R>,
-        outbox: mpsc::Sender<Outbound>,
-    ) -> Self {
-        Self {
-            discovery,
-            peer,
-            only,
-            requests,
-            outbox,
-        }
-    }
-
     /// Until either side ends it.
     pub(crate) async fn run(mut self) {
         let end = match self.open().await {
@@ -254,16 +239,14 @@ impl Open {
 
     /// There is room: nobody else sends to this outbox.
     fn send<R>(&mut self, stream: &Stream<R>) {
-        if let Some(message) = self.pending.take() {
-            let bytes = message.payload.len() + message.nonce.len();
-            let node = self.registration.identity();
-            self.discovery.observer.sent(node, bytes);
-            if let Err(mpsc::error::TrySendError::Full(Outbound::Message(message))) =
-                stream.outbox.try_send(Outbound::Message(message))
-            {
-                self.pending = Some(message);
-            }
-        }
+        let Some(response) = self.pending.take() else {
+            return;
+        };
+        let message = Message::of(response, stream.accepts_gzip);
+        let node = self.registration.identity();
+        self.discovery.observer.sent(node, message.len());
+        // If it is not taken, the connection is gone, and that is seen at the next turn.
+        let _ = stream.outbox.try_send(Outbound::Message(message));
     }
 
     fn on_request(&mut self, request: impl Request) -> Result<(), Refusal> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::{BufMut, BytesMut};
 use prost::encoding::{message, string};
 
-use super::{MAX_RESPONSE_BYTES, Part, Published, Step, repeats_everything};
+use super::{MAX_RESPONSE_BYTES, Part, Payload, Published, Step, repeats_everything};
 use crate::encoding::{Encoding, Transport};
 use crate::name::{Name, SetVersion, Version};
 use crate::resource::Resource;
@@ -179,7 +179,7 @@ impl<'a> StepBuilder<'a> {
         };
         string::encode(field::VERSION_INFO, &version, &mut self.body);
         self.parts.push(Part {
-            payload: self.body.split().freeze(),
+            payload: Payload::alone(self.body.split().freeze()),
             offered: std::mem::take(&mut self.offered).into(),
             removed: std::mem::take(&mut self.removed).into(),
         });

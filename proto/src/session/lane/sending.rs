@@ -4,8 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-
 use super::{Lane, MAX_LATE, Sending, mark};
 use crate::name::Name;
 use crate::resource::Resource;
@@ -13,7 +11,7 @@ use crate::session::nonce::Nonce;
 use crate::session::offer::Holder;
 use crate::set::{Difference, ResourceSet};
 use crate::snapshot::Snapshot;
-use crate::step::{Part, Published, Step, StepBuilder, repeats_everything};
+use crate::step::{Part, Payload, Published, Step, StepBuilder, repeats_everything};
 
 /// Heartbeats in the time a resource lives, so that two may be lost (R93).
 const BEATS_PER_LIFE: u32 = 3;
@@ -36,7 +34,7 @@ impl Lane {
         stamp: Stamp,
         snapshot: &Snapshot,
         gate: Option<&Gate<'_>>,
-    ) -> Option<Bytes> {
+    ) -> Option<Payload> {
         if let Some(sending) = &mut self.sending {
             if !sending.over {
                 return None;
@@ -136,7 +134,7 @@ impl Lane {
         &mut self,
         stamp: Stamp,
         snapshot: &Snapshot,
-    ) -> Option<Bytes> {
+    ) -> Option<Payload> {
         self.give_up_waiting();
         if self.withheld.is_empty() || self.sending.is_some() || !self.is_up_to_date(snapshot) {
             return None;
@@ -171,7 +169,7 @@ impl Lane {
     }
 
     /// The response that repeats everything the node has, and no more.
-    fn everything(&self, target: &Published) -> Bytes {
+    fn everything(&self, target: &Published) -> Payload {
         let nobody_is_due = BTreeSet::new();
         let step = if self.has_no_exceptions() && self.subscription.is_wildcard() {
             target.first_step(self.encoding)
@@ -186,7 +184,7 @@ impl Lane {
         &mut self,
         stamp: Stamp,
         snapshot: &Snapshot,
-    ) -> Option<Bytes> {
+    ) -> Option<Payload> {
         if self.beat_at? > stamp.now || self.sending.is_some() || !self.is_up_to_date(snapshot) {
             return None;
         }
@@ -229,7 +227,7 @@ impl Lane {
         self.beat_at.filter(|_| self.sending.is_none())
     }
 
-    fn send(&mut self, stamp: Stamp, target: Arc<Published>, step: Arc<Step>) -> Bytes {
+    fn send(&mut self, stamp: Stamp, target: Arc<Published>, step: Arc<Step>) -> Payload {
         let sending = Sending {
             from: self.held.clone(),
             target,
