@@ -22,11 +22,17 @@ async fn r94_r96_r97_what_does_not_exist_is_said_once_and_holds_until_it_does() 
     assert_eq!(first.errors(), [("x", NOT_FOUND)]);
     rig.publish(&[(EDS, "a", "a2")]);
     let second = script.hear().await;
-    assert_eq!((second.bodies(), second.errors()), (vec!["a2".to_owned()], vec![]));
+    assert_eq!(
+        (second.bodies(), second.errors()),
+        (vec!["a2".to_owned()], vec![])
+    );
     script.ack(&second).await;
     rig.publish(&[(EDS, "x", "x1")]);
     let third = script.hear().await;
-    assert_eq!((third.bodies(), third.errors()), (vec!["x1".to_owned()], vec![]));
+    assert_eq!(
+        (third.bodies(), third.errors()),
+        (vec!["x1".to_owned()], vec![])
+    );
 }
 
 /// R97, R99: in delta a removal, which every client knows, is all it takes.
@@ -35,7 +41,10 @@ async fn r97_r99_in_delta_what_does_not_exist_is_a_removal() {
     let rig = Rig::start().await;
     let mut script = rig.open::<Delta>().await;
     let first = script.start(&EDS, &["x"]).await;
-    assert_eq!((&first.removed[..], first.errors()), (&["x".to_owned()][..], vec![]));
+    assert_eq!(
+        (&first.removed[..], first.errors()),
+        (&["x".to_owned()][..], vec![])
+    );
 }
 
 /// R97, R98, R99: what a client may not have is an error of its own in either variant, beside what older
@@ -52,7 +61,11 @@ async fn r97_r98_r99_what_is_denied_is_said_so_and_is_the_only_thing_missing() {
         let denied = script.start(&SDS, &["s", "x"]).await;
         assert_eq!(denied.resources, []);
         let errors = [("s", PERMISSION_DENIED), ("x", PERMISSION_DENIED)];
-        assert_eq!(denied.errors(), errors, "and it does not say which of them is there");
+        assert_eq!(
+            denied.errors(),
+            errors,
+            "and it does not say which of them is there"
+        );
         if V::METHOD == Delta::METHOD {
             assert_eq!(denied.removed, ["s", "x"]);
         }

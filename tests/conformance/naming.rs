@@ -2,9 +2,10 @@
 
 use super::delta::names;
 use super::rig::{EDS, Rig};
-use super::script::{Delta, Variant, Sotw};
+use super::script::{Delta, Sotw, Variant};
 
-const NEW: &str = "xdstp://authority/envoy.config.endpoint.v3.ClusterLoadAssignment/a?env=prod&zone=x";
+const NEW: &str =
+    "xdstp://authority/envoy.config.endpoint.v3.ClusterLoadAssignment/a?env=prod&zone=x";
 
 /// R107, as far as it goes: such a name is a name, to the letter.
 #[tokio::test]
@@ -28,7 +29,10 @@ async fn r109_old_and_new_names_are_different_resources() {
     let mut script = rig.open::<Delta>().await;
     for (name, body) in [(NEW, "new"), (old, "old"), ("a", "short")] {
         let heard = script.start(&EDS, &[name]).await;
-        assert_eq!((names(&heard), heard.bodies()), (vec![name], vec![body.to_owned()]));
+        assert_eq!(
+            (names(&heard), heard.bodies()),
+            (vec![name], vec![body.to_owned()])
+        );
     }
     rig.publish(&[(EDS, old, "")]);
     rig.publish(&[(EDS, NEW, "new2")]);

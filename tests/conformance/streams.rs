@@ -41,7 +41,10 @@ async fn r102_a_server_that_goes_down_ends_its_streams() {
         let status = script.end().await;
         assert_eq!(status.code(), Code::Unavailable, "{status:?}");
         assert!(status.message().contains("try another"), "{status:?}");
-        assert_eq!(script.ended_after, 0, "nothing is taken away on the way out");
+        assert_eq!(
+            script.ended_after, 0,
+            "nothing is taken away on the way out"
+        );
     }
 }
 
@@ -66,9 +69,15 @@ async fn a_stream_that_its_client_ends_is_ended() {
 async fn r105_a_connection_that_does_not_answer_pings_is_closed() {
     let rig = Rig::start().await;
     let mut connection = TcpStream::connect(rig.address).await.unwrap();
-    connection.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.unwrap();
+    connection
+        .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        .await
+        .unwrap();
     // No settings of ours, and then not a word, as if the cable had been cut.
-    connection.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
+    connection
+        .write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0])
+        .await
+        .unwrap();
     let mut pinged = false;
     let closed = timeout(PATIENCE, async {
         let mut head = [0; 9];
@@ -104,7 +113,10 @@ async fn r106_a_stream_that_is_not_read_stops_nobody_and_is_still_heard() {
         reader.start(&EDS, &["a"]).await;
         // More than any window and buffer between the two takes.
         let body = "x".repeat(1 << 20);
-        let big: Vec<_> = all[1..].iter().map(|name| (EDS, *name, body.as_str())).collect();
+        let big: Vec<_> = all[1..]
+            .iter()
+            .map(|name| (EDS, *name, body.as_str()))
+            .collect();
         rig.publish(&big);
         for n in 2..100 {
             let small = n.to_string();

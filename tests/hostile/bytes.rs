@@ -28,8 +28,16 @@ async fn what_is_no_message_ends_its_stream_with_a_clear_status() {
     let beyond = framed(&[0x12, 0xff, 0xff, 0xff, 0xff, 0x0f]);
     let deep = framed(&nested(10_000));
     for (what, bytes, expected) in [
-        ("4 GiB are announced", head(0, u32::MAX), Code::ResourceExhausted),
-        ("too much is announced", head(0, (16 << 20) + 1), Code::ResourceExhausted),
+        (
+            "4 GiB are announced",
+            head(0, u32::MAX),
+            Code::ResourceExhausted,
+        ),
+        (
+            "too much is announced",
+            head(0, (16 << 20) + 1),
+            Code::ResourceExhausted,
+        ),
         ("compressed by nothing", head(1, 4), Code::Internal),
         ("a flag that is none", head(7, 4), Code::Internal),
         ("no protobuf", invalid, Code::InvalidArgument),
@@ -89,7 +97,9 @@ async fn huge_metadata_is_read_and_forgotten() {
     // They are all still there, and have sent 300 MB.
     victim.grew_at_most(128);
     let longest = victim.server.nodes().await;
-    let ids = longest.iter().map(|node| node["id"].as_str().unwrap().len());
+    let ids = longest
+        .iter()
+        .map(|node| node["id"].as_str().unwrap().len());
     assert!(ids.max().unwrap() < 2000);
 }
 

@@ -15,7 +15,16 @@ async fn a_node_of_no_fleet_is_refused_and_what_it_says_is_cleaned() {
     let mut victim = victim.await;
     let mut connection = Connection::open(victim.address()).await;
     let long = "x".repeat(4 << 20);
-    for fleet in ["", "nobody", "Default", "default ", "default\0", "../default", "\u{1b}[2J\n\r", &long] {
+    for fleet in [
+        "",
+        "nobody",
+        "Default",
+        "default ",
+        "default\0",
+        "../default",
+        "\u{1b}[2J\n\r",
+        &long,
+    ] {
         let request = DeltaDiscoveryRequest {
             node: Some(Node {
                 id: format!("liar\n\u{1b}[31m{long}"),
@@ -29,7 +38,10 @@ async fn a_node_of_no_fleet_is_refused_and_what_it_says_is_cleaned() {
         call.say(&request).await;
         let status = call.end().await;
         assert_eq!(status.code(), Code::NotFound, "{status:?}");
-        assert!(status.message().contains("there is no such fleet"), "{status:?}");
+        assert!(
+            status.message().contains("there is no such fleet"),
+            "{status:?}"
+        );
         assert!(status.message().len() < 4000 && !status.message().contains(char::is_control));
     }
     victim.is_well().await;

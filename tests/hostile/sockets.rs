@@ -37,9 +37,21 @@ async fn garbage_closes_its_connection_and_no_other() {
         // Data for a stream that was never opened.
         after(&[&settings[..], &[0, 0, 1, 0, 0, 0, 0, 0, 1, 0]].concat()),
         // A window that grows beyond what there is.
-        after(&[&settings[..], &[0, 0, 4, 8, 0, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff]].concat()),
+        after(
+            &[
+                &settings[..],
+                &[0, 0, 4, 8, 0, 0, 0, 0, 0, 0x7f, 0xff, 0xff, 0xff],
+            ]
+            .concat(),
+        ),
         // Headers that can't be decoded.
-        after(&[&settings[..], &[0, 0, 4, 1, 4, 0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff]].concat()),
+        after(
+            &[
+                &settings[..],
+                &[0, 0, 4, 1, 4, 0, 0, 0, 1, 0xff, 0xff, 0xff, 0xff],
+            ]
+            .concat(),
+        ),
     ] {
         let mut connection = TcpStream::connect(victim.address()).await.unwrap();
         // It may be closed before all of it is written.
@@ -56,9 +68,15 @@ async fn endless_headers_close_their_connection() {
     let mut victim = Victim::start(&[]).await;
     let mut connection = TcpStream::connect(victim.address()).await.unwrap();
     connection.write_all(PREFACE).await.unwrap();
-    connection.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.unwrap();
+    connection
+        .write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0])
+        .await
+        .unwrap();
     // HEADERS without END_HEADERS, and then CONTINUATION after CONTINUATION.
-    connection.write_all(&[0, 0, 0, 1, 0, 0, 0, 0, 1]).await.unwrap();
+    connection
+        .write_all(&[0, 0, 0, 1, 0, 0, 0, 0, 1])
+        .await
+        .unwrap();
     // A literal header that is not kept: "a" is a hundred "x".
     let header = [&[0, 1, b'a', 100][..], &[b'x'; 100]].concat();
     let block = header.repeat(100);

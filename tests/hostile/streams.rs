@@ -36,7 +36,9 @@ async fn streams_that_are_never_read_cost_what_they_hold_and_no_more() {
     }
     for version in 0..1500 {
         // 20 KB, all of it new each time: 30 MB in the end, for each of the streams.
-        let uris: Vec<_> = (0..200).map(|n| format!("/{version}/{n}/{}", "x".repeat(80))).collect();
+        let uris: Vec<_> = (0..200)
+            .map(|n| format!("/{version}/{n}/{}", "x".repeat(80)))
+            .collect();
         let route = json!({"uris": uris, "upstream": {"nodes": {"127.0.0.1:1": 1}}});
         victim.server.put("routes/big", route).await;
         if version % 100 == 0 {

@@ -44,7 +44,10 @@ impl Victim {
         self.changes += 1;
         let uri = format!("/{}", self.changes);
         self.server
-            .put("routes/witness", json!({"uri": uri, "plugins": {}, "upstream": {"nodes": {"127.0.0.1:1": 1}}}))
+            .put(
+                "routes/witness",
+                json!({"uri": uri, "plugins": {}, "upstream": {"nodes": {"127.0.0.1:1": 1}}}),
+            )
             .await;
         loop {
             let heard = self.witness.hear().await;
@@ -65,7 +68,10 @@ impl Victim {
     pub fn grew_at_most(&self, mib: usize) {
         let grown = (self.peak_kib() - self.before_kib) / 1024;
         eprintln!("grew by {grown} MiB of {mib}");
-        assert!(grown <= mib, "it took {grown} MiB more, {mib} were to be enough");
+        assert!(
+            grown <= mib,
+            "it took {grown} MiB more, {mib} were to be enough"
+        );
     }
 
     fn peak_kib(&self) -> usize {

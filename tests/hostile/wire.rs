@@ -64,7 +64,11 @@ impl Connection {
         self.call_with(path, &[]).await
     }
 
-    pub async fn call_with(&mut self, path: &str, headers: &[(&str, &str)]) -> Result<Call, hyper::Error> {
+    pub async fn call_with(
+        &mut self,
+        path: &str,
+        headers: &[(&str, &str)],
+    ) -> Result<Call, hyper::Error> {
         let (bytes, outbox) = mpsc::channel(16);
         let frame: fn(Bytes) -> Sent = |bytes| Ok(Frame::data(bytes));
         let mut request = Request::post(format!("http://server{path}"))
@@ -124,7 +128,8 @@ impl Call {
             Err(error) => return Status::unknown(error.to_string()),
         };
         let trailers = ended.trailers().cloned().unwrap_or(headers);
-        Status::from_header_map(&trailers).unwrap_or_else(|| Status::new(Code::Unknown, "no status"))
+        Status::from_header_map(&trailers)
+            .unwrap_or_else(|| Status::new(Code::Unknown, "no status"))
     }
 
     /// The next bytes of the response.
