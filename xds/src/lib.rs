@@ -49,13 +49,16 @@
 mod accept;
 mod admission;
 mod body;
+mod budget;
 mod certificate;
 mod connection;
 mod csds;
 pub mod files;
 mod groups;
 mod gzip;
+mod inbox;
 mod method;
+mod names;
 pub mod nodes;
 mod observer;
 mod request;
