@@ -7,6 +7,7 @@ mod plugins;
 mod random;
 mod rig;
 mod routing;
+mod served;
 mod table;
 mod table_vars;
 mod whole;

@@ -222,6 +222,10 @@ async fn what_is_rejected_is_known_and_heals(language: &Language) {
     };
     assert_eq!(name, "names");
     assert!(!reason.is_empty(), "{theirs:?}");
+    // Quotes are escaped there.
+    let log = server.log().replace('\\', "");
+    let logged = |line: &str| line.contains("node rejected resources") && line.contains(reason);
+    assert!(log.lines().any(logged), "{reason:?} in:\n{log}");
 
     // Others are untouched, and what was rejected is not tried again with them.
     server.publish("3", changed(vec![endpoints(&b)]));
