@@ -169,7 +169,7 @@ pub(crate) fn other_variables() -> Group {
     }
 }
 
-fn headers_config() -> Vec<(&'static str, Value)> {
+fn headers_compared() -> Vec<(&'static str, Value)> {
     vec![
         (
             "routes/1",
@@ -213,6 +213,11 @@ fn headers_config() -> Vec<(&'static str, Value)> {
                 json!({"uri": "/not", "vars": [["http_x_a", "!", "in", ["1", "2"]]]}),
             ),
         ),
+    ]
+}
+
+fn headers_missing() -> Vec<(&'static str, Value)> {
+    vec![
         (
             "routes/7",
             route(
@@ -256,6 +261,10 @@ fn headers_config() -> Vec<(&'static str, Value)> {
             ),
         ),
     ]
+}
+
+fn headers_config() -> Vec<(&'static str, Value)> {
+    [headers_compared(), headers_missing()].concat()
 }
 
 fn headers_requests() -> Vec<Line> {
