@@ -12,7 +12,7 @@ mod rig;
 mod script;
 mod sotw;
 mod streams;
-//mod table;
+mod table;
 mod transport;
 mod ttl;
 mod versions;

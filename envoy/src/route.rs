@@ -35,7 +35,7 @@ mod last;
 mod number;
 mod order;
 mod path;
-mod re2;
+pub(crate) mod re2;
 mod subject;
 mod test;
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod auth;
 mod limits;
 mod random;
 mod rewrites;
+mod served;
 mod tokens;
 mod traffic;
 

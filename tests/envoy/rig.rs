@@ -114,6 +114,20 @@ impl Both {
         self.settle(&mark).await;
     }
 
+    /// The same, where the configuration may well change what becomes of any request.
+    pub(crate) async fn configure_anything(&mut self, config: &[(String, Value)]) {
+        self.send(config);
+        let routes = self.translated.published(&TypeUrl::ENVOY_ROUTES).unwrap();
+        let routes = routes.set().get(&"routes".into()).unwrap();
+        let want = routes.version().to_string();
+        eventually("envoy to take the newest routes", || async {
+            self.envoy.rejected_nothing().await;
+            let dump = self.envoy.dump("dynamic_route_configs").await;
+            (dump["configs"][0]["version_info"] == want.as_str()).then_some(())
+        })
+        .await;
+    }
+
     /// The same, without waiting; a request for what is returned is answered once it is in force.
     pub(crate) fn send(&mut self, config: &[(String, Value)]) -> String {
         let mut changes: Vec<Change> = std::mem::take(&mut self.keys)
@@ -156,6 +170,12 @@ impl Both {
         });
         self.follow(changes);
         mark
+    }
+
+    /// How many routes there are, but for the one that marks the configuration.
+    pub(crate) fn served(&self) -> usize {
+        let routes = self.native.published(&TypeUrl::ROUTE);
+        routes.map_or(0, |routes| routes.set().len() - 1)
     }
 
     /// What Envoy can't be told.

@@ -172,7 +172,7 @@ impl Envoy {
             .into_iter()
             .filter(|(_, count)| *count > 0)
             .collect();
-        assert!(rejected.is_empty(), "{rejected:?}");
+        assert!(rejected.is_empty(), "{rejected:?}\n{}", self.log());
     }
 
     /// Waits until the newest of a type that was taken has this version: the one that the server has.

@@ -11,7 +11,8 @@ use super::wire::{Call, Connection, DELTA, SOTW, framed};
 const EDS: &str = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment";
 
 fn names(count: usize, len: usize) -> Vec<String> {
-    (0..count).map(|n| format!("{n:0len$}")).collect()
+    let name = |n| format!("{n:08}{}", "x".repeat(len - 8));
+    (0..count).map(name).collect()
 }
 
 fn subscribe(names: Vec<String>) -> DeltaDiscoveryRequest {
@@ -38,7 +39,7 @@ async fn pour(call: &Call, message: &impl Message) -> bool {
 async fn a_megabyte_of_names_is_served() {
     let mut victim = Victim::start(&[]).await;
     let mut connection = Connection::open(victim.address()).await;
-    for request in [subscribe(names(50_000, 20)), subscribe(names(1, 1 << 20))] {
+    for request in [subscribe(names(50_000, 20)), subscribe(names(3, 1 << 20))] {
         let mut call = connection.call(DELTA).await.unwrap();
         assert!(pour(&call, &request).await);
         call.hear().await.expect("an answer");

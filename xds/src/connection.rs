@@ -13,17 +13,34 @@ use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 
 use crate::admission::Peer;
+use crate::budget::Budgets;
 
-/// How long a connection may stay without a word. HTTP/2 begins with the client's preface; until then
-/// there are no pings that would find a connection that is dead.
-const FIRST_WORD_PATIENCE: Duration = Duration::from_secs(10);
+/// How long a client may take for HTTP/2's preface; until it is there, there are no pings that would find
+/// a connection that is dead.
+const PREFACE_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Bytes of the preface (RFC 9113, section 3.4).
+const PREFACE_BYTES: usize = 24;
+
+/// What every stream of a connection may know and use of it.
+#[derive(Clone, Default)]
+pub(crate) struct Known {
+    pub(crate) peer: Peer,
+    pub(crate) budgets: Budgets,
+}
 
 /// A connection that was accepted.
 pub(crate) struct Connection {
     io: Io,
-    peer: Peer,
-    /// Until the first byte came.
-    first_word: Option<Pin<Box<Sleep>>>,
+    known: Known,
+    /// Until the whole preface came.
+    preface: Option<Preface>,
+}
+
+/// A preface that is still coming.
+struct Preface {
+    missing: usize,
+    patience: Pin<Box<Sleep>>,
 }
 
 enum Io {
@@ -43,17 +60,23 @@ impl Connection {
     fn new(io: Io, peer: Peer) -> Self {
         Self {
             io,
-            peer,
-            first_word: Some(Box::pin(sleep(FIRST_WORD_PATIENCE))),
+            known: Known {
+                peer,
+                budgets: Budgets::default(),
+            },
+            preface: Some(Preface {
+                missing: PREFACE_BYTES,
+                patience: Box::pin(sleep(PREFACE_PATIENCE)),
+            }),
         }
     }
 }
 
 impl Connected for Connection {
-    type ConnectInfo = Peer;
+    type ConnectInfo = Known;
 
-    fn connect_info(&self) -> Peer {
-        self.peer.clone()
+    fn connect_info(&self) -> Known {
+        self.known.clone()
     }
 }
 
@@ -63,14 +86,17 @@ impl AsyncRead for Connection {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
         let read = match &mut self.io {
             Io::Plain(io) => Pin::new(io).poll_read(cx, buf),
             Io::Tls(io) => Pin::new(io).poll_read(cx, buf),
         };
-        if let Some(patience) = &mut self.first_word {
-            if read.is_ready() {
-                self.first_word = None;
-            } else if patience.as_mut().poll(cx).is_ready() {
+        if let Some(preface) = &mut self.preface {
+            let came = buf.filled().len() - before;
+            preface.missing = preface.missing.saturating_sub(came);
+            if preface.missing == 0 {
+                self.preface = None;
+            } else if read.is_pending() && preface.patience.as_mut().poll(cx).is_ready() {
                 return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
             }
         }

@@ -5,12 +5,12 @@ use bellwether::wire::status::{ClientStatusRequest, ClientStatusResponse};
 use bytes::Bytes;
 use prost::Message as _;
 use tokio::sync::mpsc;
-use tonic::codec::Streaming;
 use tonic::{Code, Status};
 
 use crate::Discovery;
 use crate::admission::Peer;
 use crate::body::{Message, Outbound};
+use crate::inbox::Inbox;
 use crate::status::{Answers, Selection};
 
 /// Answers to one request that stands for itself, together. Whoever wants more opens a stream.
@@ -20,7 +20,7 @@ const MAX_FETCHED_BYTES: usize = 3 << 20;
 pub(crate) struct Call {
     pub(crate) discovery: Discovery,
     pub(crate) peer: Peer,
-    pub(crate) requests: Streaming<ClientStatusRequest>,
+    pub(crate) requests: Inbox<ClientStatusRequest>,
     pub(crate) outbox: mpsc::Sender<Outbound>,
     /// One request, one answer.
     pub(crate) is_fetch: bool,

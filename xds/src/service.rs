@@ -11,21 +11,18 @@ use http::{HeaderMap, HeaderValue, Request, Response, header};
 use prost::Message;
 use tokio::sync::mpsc;
 use tonic::body::Body;
-use tonic::codec::Streaming;
 use tonic::{Code, Status};
-use tonic_prost::ProstDecoder;
 use tower::Service;
 
 use crate::Discovery;
-use crate::admission::{Peer, Token};
+use crate::admission::Token;
 use crate::body::{Outbound, StreamBody};
+use crate::connection::Known;
 use crate::csds::Call;
+use crate::inbox::Inbox;
 use crate::method::Method;
+use crate::names::Names;
 use crate::stream::Stream;
-
-/// Bytes of one request. A node that resumes names everything it holds, with versions: 100,000
-/// resources are some 6 MB (R81).
-const MAX_REQUEST_BYTES: usize = 16 << 20;
 
 /// Messages between a stream's task and its connection. One is written while the next is made; what
 /// is newer waits in the session, where it coalesces.
@@ -53,7 +50,7 @@ impl DiscoveryService {
         request: Request<Body>,
     ) -> Response<Body> {
         let accepts_gzip = accepts_gzip(request.headers());
-        let (peer, requests) = parts::<R>(request);
+        let (known, requests) = parts::<R>(request);
         let (outbox, mut response) = streaming();
         if accepts_gzip {
             let gzip = HeaderValue::from_static(GZIP);
@@ -61,7 +58,8 @@ impl DiscoveryService {
         }
         let stream = Stream {
             discovery: self.discovery.clone(),
-            peer,
+            peer: known.peer,
+            names: Names::new(known.budgets.names.share()),
             only,
             accepts_gzip,
             requests,
@@ -72,11 +70,11 @@ impl DiscoveryService {
     }
 
     fn client_status(&self, is_fetch: bool, request: Request<Body>) -> Response<Body> {
-        let (peer, requests) = parts(request);
+        let (known, requests) = parts(request);
         let (outbox, response) = streaming();
         let call = Call {
             discovery: self.discovery.clone(),
-            peer,
+            peer: known.peer,
             requests,
             outbox,
             is_fetch,
@@ -96,12 +94,10 @@ fn accepts_gzip(headers: &HeaderMap) -> bool {
 }
 
 /// Who asks, and what.
-fn parts<R: Message + Default + 'static>(request: Request<Body>) -> (Peer, Streaming<R>) {
-    let peer = peer(&request);
-    let decoder = ProstDecoder::<R>::default();
-    let body = request.into_body();
-    let requests = Streaming::new_request(decoder, body, None, Some(MAX_REQUEST_BYTES));
-    (peer, requests)
+fn parts<R: Message + Default>(request: Request<Body>) -> (Known, Inbox<R>) {
+    let known = known(&request);
+    let share = known.budgets.unfinished.share();
+    (known, Inbox::new(request.into_body(), share))
 }
 
 /// A response that is what is put into its outbox.
@@ -118,12 +114,11 @@ fn unimplemented(text: String) -> Response<Body> {
 }
 
 /// What the connection knows of its other end, and what this stream brought with it.
-fn peer(request: &Request<Body>) -> Peer {
-    let connection = request.extensions().get::<Peer>().cloned();
-    Peer {
-        token: request.headers().get(header::AUTHORIZATION).and_then(token),
-        ..connection.unwrap_or_default()
-    }
+fn known(request: &Request<Body>) -> Known {
+    let known = request.extensions().get::<Known>().cloned();
+    let mut known = known.unwrap_or_default();
+    known.peer.token = request.headers().get(header::AUTHORIZATION).and_then(token);
+    known
 }
 
 /// `Bearer` and the token (RFC 6750); the scheme's case does not matter (RFC 9110).

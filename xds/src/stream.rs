@@ -11,12 +11,13 @@ use bellwether::snapshot::Snapshot;
 use bellwether::wire::core::{Node, node::UserAgentVersionType};
 use tokio::sync::mpsc;
 use tokio::time::{Duration, timeout};
-use tonic::codec::Streaming;
 use tonic::{Code, Status};
 use tracing::{Instrument, debug, info, info_span, warn};
 
 use crate::admission::Peer;
 use crate::body::{Message, Outbound};
+use crate::inbox::Inbox;
+use crate::names::Names;
 use crate::nodes::{Identity, Registration, StreamState};
 use crate::request::Request;
 use crate::{Discovery, SnapshotFeed};
@@ -37,7 +38,8 @@ pub(crate) struct Stream<R> {
     /// The one type of a stream of that type's own service.
     pub(crate) only: Option<TypeUrl>,
     pub(crate) accepts_gzip: bool,
-    pub(crate) requests: Streaming<R>,
+    pub(crate) requests: Inbox<R>,
+    pub(crate) names: Names,
     pub(crate) outbox: mpsc::Sender<Outbound>,
 }
 
@@ -148,15 +150,15 @@ impl Open {
     /// Returns what to end the stream with, or `None` if the other side is gone.
     async fn serve<R: Request>(&mut self, first: R, stream: &mut Stream<R>) -> Option<Status> {
         debug!(address = stream.address(), "node connected");
-        if let Err(refusal) = self.on_request(first) {
-            return Some(to_status(&refusal));
+        if let Err(refused) = self.on_request(first, &mut stream.names) {
+            return Some(refused);
         }
         loop {
             self.report();
             match self.wait(stream).await {
                 Wake::Request(Ok(Some(request))) => {
-                    if let Err(refusal) = self.on_request(*request) {
-                        return Some(to_status(&refusal));
+                    if let Err(refused) = self.on_request(*request, &mut stream.names) {
+                        return Some(refused);
                     }
                 }
                 Wake::Request(Ok(None)) => return Some(Status::ok("")),
@@ -249,8 +251,10 @@ impl Open {
         let _ = stream.outbox.try_send(Outbound::Message(message));
     }
 
-    fn on_request(&mut self, request: impl Request) -> Result<(), Refusal> {
-        let event = request.tell(&mut self.session)?;
+    fn on_request(&mut self, request: impl Request, names: &mut Names) -> Result<(), Status> {
+        names.make_room(&request, &self.session)?;
+        let told = request.tell(&mut self.session);
+        let event = told.map_err(|refusal| to_status(&refusal))?;
         let node = self.registration.identity();
         let observer = &self.discovery.observer;
         match event {

@@ -191,9 +191,25 @@ pub(crate) fn search(pattern: &str, caseless: bool, field: Field) -> Option<Stri
     let mut printer = Printer {
         out: String::new(),
         field,
+        groups: false,
     };
     printer.search(&hir)?;
     Some(printer.out)
+}
+
+/// Says `pattern` itself, its groups kept, and how many these are; `None` as for [`search`].
+pub(crate) fn with_groups(pattern: &str) -> Option<(String, usize)> {
+    if reads_otherwise(pattern)? {
+        return None;
+    }
+    let hir = bytes(false).parse(pattern).ok()?;
+    let mut printer = Printer {
+        out: String::new(),
+        field: Field::Whole,
+        groups: true,
+    };
+    printer.print(&hir)?;
+    Some((printer.out, hir.properties().explicit_captures_len()))
 }
 
 /// Whether the parser reads something else than the agent and APISIX do: a possessive quantifier as one
@@ -222,6 +238,8 @@ fn reads_otherwise(pattern: &str) -> Option<bool> {
 struct Printer {
     out: String,
     field: Field,
+    /// Whether groups are kept, and what they take.
+    groups: bool,
 }
 
 impl Printer {
@@ -301,9 +319,12 @@ impl Printer {
                     (min, None) => write!(self.out, "{{{min},}}"),
                     (min, Some(max)) => write!(self.out, "{{{min},{max}}}"),
                 };
+                if self.groups && !repetition.greedy {
+                    self.out.push('?');
+                }
             }
             HirKind::Capture(capture) => {
-                self.out.push_str("(?:");
+                self.out.push_str(if self.groups { "(" } else { "(?:" });
                 self.print(&capture.sub)?;
                 self.out.push(')');
             }

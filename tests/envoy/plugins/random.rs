@@ -108,50 +108,14 @@ fn uri() -> impl Strategy<Value = String> {
 }
 
 fn plugins() -> Vec<(&'static str, BoxedStrategy<Value>)> {
+    [filters(), auth(), limits(), rewrites()]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+fn filters() -> Vec<(&'static str, BoxedStrategy<Value>)> {
     let flag = any::<bool>;
-    let limits = || {
-        vec![
-            ("rejected_code", option(200..600_i64)),
-            (
-                "key",
-                option(select(vec![
-                    "remote_addr",
-                    "http_x",
-                    "consumer_name",
-                    "$remote_addr $http_a",
-                    "uri",
-                    "",
-                ])),
-            ),
-            (
-                "key_type",
-                option(select(vec!["var", "var_combination", "constant"])),
-            ),
-            ("rejected_msg", option(text())),
-        ]
-    };
-    let mut count = limits();
-    count.extend([
-        ("count", option(0..1_000_000_i64)),
-        ("time_window", option(0..1_000_000_i64)),
-        ("show_limit_quota_header", option(flag())),
-    ]);
-    let mut rate = limits();
-    rate.extend([
-        ("rate", option(0.0..100_000.0_f64)),
-        ("burst", option(0.0..100_000.0_f64)),
-        ("nodelay", option(flag())),
-    ]);
-    let change = || {
-        prop_oneof![
-            headers(),
-            object(vec![
-                ("set", option(headers())),
-                ("add", option(headers())),
-                ("remove", option(prop::collection::vec(name(), 0..2)))
-            ]),
-        ]
-    };
     let abort = object(vec![
         ("http_status", option(199..601_i64)),
         ("body", option(text())),
@@ -184,18 +148,6 @@ fn plugins() -> Vec<(&'static str, BoxedStrategy<Value>)> {
             "http://[a-z]{1,5},https://[a-z]{1,5}"
         ]
     };
-    let share = object(vec![
-        ("upstream_id", option(select(vec!["a", "b", "none"]))),
-        ("weight", option(0..5_i64)),
-    ]);
-    let vars = json!([{"vars": [["arg_a", "==", "1"]]}]);
-    let rule = object(vec![
-        (
-            "weighted_upstreams",
-            option(prop::collection::vec(share, 0..4).prop_map(Value::Array)),
-        ),
-        ("match", option(Just(vars))),
-    ]);
     vec![
         (
             "request-id",
@@ -230,6 +182,12 @@ fn plugins() -> Vec<(&'static str, BoxedStrategy<Value>)> {
                 ("blacklist", option(addresses())),
             ]),
         ),
+    ]
+}
+
+fn auth() -> Vec<(&'static str, BoxedStrategy<Value>)> {
+    let flag = any::<bool>;
+    vec![
         (
             "key-auth",
             object(vec![
@@ -251,6 +209,82 @@ fn plugins() -> Vec<(&'static str, BoxedStrategy<Value>)> {
                 ("key_claim_name", option(text())),
             ]),
         ),
+    ]
+}
+
+fn limits() -> Vec<(&'static str, BoxedStrategy<Value>)> {
+    let flag = any::<bool>;
+    let limits = || {
+        vec![
+            ("rejected_code", option(200..600_i64)),
+            (
+                "key",
+                option(select(vec![
+                    "remote_addr",
+                    "http_x",
+                    "consumer_name",
+                    "$remote_addr $http_a",
+                    "uri",
+                    "",
+                ])),
+            ),
+            (
+                "key_type",
+                option(select(vec!["var", "var_combination", "constant"])),
+            ),
+            ("rejected_msg", option(text())),
+        ]
+    };
+    let mut count = limits();
+    count.extend([
+        ("count", option(0..1_000_000_i64)),
+        ("time_window", option(0..1_000_000_i64)),
+        ("show_limit_quota_header", option(flag())),
+    ]);
+    let mut rate = limits();
+    rate.extend([
+        ("rate", option(0.0..100_000.0_f64)),
+        ("burst", option(0.0..100_000.0_f64)),
+        ("nodelay", option(flag())),
+    ]);
+    let share = object(vec![
+        ("upstream_id", option(select(vec!["a", "b", "none"]))),
+        ("weight", option(0..5_i64)),
+    ]);
+    let vars = json!([{"vars": [["arg_a", "==", "1"]]}]);
+    let rule = object(vec![
+        (
+            "weighted_upstreams",
+            option(prop::collection::vec(share, 0..4).prop_map(Value::Array)),
+        ),
+        ("match", option(Just(vars))),
+    ]);
+    vec![
+        ("limit-count", object(count)),
+        ("limit-req", object(rate)),
+        (
+            "traffic-split",
+            object(vec![(
+                "rules",
+                option(prop::collection::vec(rule, 0..3).prop_map(Value::Array)),
+            )]),
+        ),
+    ]
+}
+
+fn rewrites() -> Vec<(&'static str, BoxedStrategy<Value>)> {
+    let flag = any::<bool>;
+    let change = || {
+        prop_oneof![
+            headers(),
+            object(vec![
+                ("set", option(headers())),
+                ("add", option(headers())),
+                ("remove", option(prop::collection::vec(name(), 0..2)))
+            ]),
+        ]
+    };
+    vec![
         (
             "proxy-rewrite",
             object(vec![
@@ -262,15 +296,6 @@ fn plugins() -> Vec<(&'static str, BoxedStrategy<Value>)> {
                 ("host", option(prop_oneof!["[a-z.]{1,8}", text()])),
                 ("headers", option(change())),
             ]),
-        ),
-        ("limit-count", object(count)),
-        ("limit-req", object(rate)),
-        (
-            "traffic-split",
-            object(vec![(
-                "rules",
-                option(prop::collection::vec(rule, 0..3).prop_map(Value::Array)),
-            )]),
         ),
         (
             "redirect",

@@ -1,7 +1,7 @@
 //! Owns what plugins change on the way: paths, hosts, headers of both sides, redirects, ids.
 //! Must not know: Envoy's filters.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{configure, envoy, route, to_a};
 
@@ -55,7 +55,11 @@ async fn cors_says_who_may_read() {
             );
         }
     }
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn cors_lets_all_read_or_those_that_match() {
+    let mut both = route(json!({})).await;
     let forced = json!({"cors": {
         "allow_origins": "**", "allow_methods": "**", "allow_headers": "**", "allow_credential": true,
     }});
@@ -133,10 +137,9 @@ async fn redirects_lead_where_they_should() {
     assert_eq!(both.get("/auth", &[]).await.status, 401);
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_upstream_sees_what_proxy_rewrite_says() {
+fn rewrites() -> Vec<(&'static str, Value)> {
     let rewrite = |options| json!({"proxy-rewrite": options});
-    let both = envoy(&[
+    vec![
         (
             "routes/1",
             to_a("/uri/*", rewrite(json!({"uri": "/fixed/path"}))),
@@ -175,8 +178,12 @@ async fn the_upstream_sees_what_proxy_rewrite_says() {
             "routes/7",
             to_a("/flat", rewrite(json!({"headers": {"x-flat": 7}}))),
         ),
-    ])
-    .await;
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_upstream_sees_what_proxy_rewrite_says() {
+    let both = envoy(&rewrites()).await;
     let told = both.unsupported();
     assert_eq!(told.len(), 1, "{told:?}");
     assert!(
