@@ -8,7 +8,6 @@ use bellwether::{rejection::Rejected, resource::Resource, snapshot::Snapshot};
 use bellwether_envoy::wire::cluster::Cluster;
 use bellwether_xds::nodes::{Identity, Nodes};
 use bellwether_xds::{Discovery, Groups, Observer, serve};
-use tokio::io::{AsyncBufReadExt, BufReader, stdin};
 use tokio::{net::TcpListener, sync::watch};
 
 /// Tells what nodes make of what they are sent.
@@ -39,7 +38,7 @@ async fn main() -> std::io::Result<()> {
     let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
     println!("nodes connect to http://{}", listener.local_addr()?);
     tokio::spawn(serve(listener, discovery));
-    let (mut snapshot, mut lines) = (Snapshot::default(), BufReader::new(stdin()).lines());
+    let (mut snapshot, mut lines) = (Snapshot::default(), std::io::stdin().lines());
     for turn in 1.. {
         let name = format!("backend-{turn}");
         let id = ResourceId::new(TypeUrl::ENVOY_CLUSTER, name.as_str());
@@ -51,7 +50,7 @@ async fn main() -> std::io::Result<()> {
         let next = snapshot.replace(format!("v{turn}"), all);
         snapshot = next.expect("nothing refers to what is not there");
         groups.set("shop", snapshot.clone());
-        if lines.next_line().await?.is_none() {
+        if lines.next().is_none() {
             break;
         }
     }

@@ -5,5 +5,6 @@ mod own;
 mod patches;
 mod races;
 mod reading;
+mod settings;
 mod statuses;
 mod writes;

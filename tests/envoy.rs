@@ -2,9 +2,13 @@
 //! the agent does. Must not know: how the translation is done.
 
 mod changes;
+mod guarded;
+mod nasty;
+mod plugins;
 mod random;
 mod rig;
 mod routing;
+mod served;
 mod table;
 mod table_vars;
 mod whole;

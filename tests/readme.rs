@@ -6,9 +6,11 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::harness::ask::Named;
+use crate::harness::ask::{Asker, Named};
+use crate::harness::envoy::Envoy;
 use crate::harness::etcd::{Etcd, EtcdOptions};
 use crate::harness::install;
+use crate::harness::ports;
 use crate::harness::programs::{Agent, KEY, Server, eventually, program};
 
 /// Commands that CI runs itself, letter by letter.
@@ -26,7 +28,7 @@ const DONE_BY_THE_HARNESS: [&str; 3] = [
 ];
 
 /// What a command prints, and its exit code. A command that is not here is one that nobody has tried.
-const SAYS: [(&str, &str, i32); 18] = [
+const SAYS: [(&str, &str, i32); 20] = [
     ("etcdctl put /apisix/routes/1 ", "OK", 0),
     ("etcdctl del /apisix/routes/1", "1", 0),
     ("bellwether inspect ", "routes an agent forwards: 1", 0),
@@ -47,6 +49,8 @@ const SAYS: [(&str, &str, i32); 18] = [
     ("bellwether status", "live", 0),
     ("bellwether delete routes hello", "deleted routes/hello", 0),
     ("bellwether accept-store", "is taken as it is", 0),
+    ("curl -X PUT http://127.0.0.1:9180/v1/", "listeners", 0),
+    ("curl http://127.0.0.1:10000/hello", "up", 0),
     ("curl http://127.0.0.1:9080/hello", "up", 0),
     (
         "curl http://127.0.0.1:9080/hello",
@@ -78,6 +82,9 @@ struct World {
     upstream: Named,
     server: Option<Server>,
     agent: Option<Agent>,
+    envoy: Option<Envoy>,
+    /// Where Envoy listens, instead of where the documentation says.
+    envoy_port: u16,
     folder: tempfile::TempDir,
 }
 
@@ -88,6 +95,8 @@ impl World {
             upstream: Named::start("up").await,
             server: None,
             agent: None,
+            envoy: None,
+            envoy_port: ports::free(),
             folder: tempfile::tempdir().unwrap(),
         }
     }
@@ -96,9 +105,12 @@ impl World {
     fn here(&self, command: &str) -> String {
         let mut here = command
             .replace("http://127.0.0.1:2379", &self.etcd.endpoint())
-            .replace("127.0.0.1:1980", &self.upstream.node());
+            .replace("127.0.0.1:1980", &self.upstream.node())
+            .replace("127.0.0.1:10000", &format!("127.0.0.1:{}", self.envoy_port))
+            .replace("\"port\":10000", &format!("\"port\":{}", self.envoy_port));
         if let Some(server) = &self.server {
             here = here.replace("http://127.0.0.1:18000", &server.xds);
+            here = here.replace("http://127.0.0.1:9180", &server.admin);
         }
         if let Some(agent) = &self.agent {
             here = here.replace("http://127.0.0.1:9080", &agent.http);
@@ -118,9 +130,33 @@ impl World {
                 agent.is_ready().await;
                 self.agent = Some(agent);
             }
+            ["envoy", "-c", file] => self.start_envoy(file).await,
+            ["curl", url] if self.is_envoys(url) => self.request_by_envoy(command, url).await,
             ["curl", url] => self.request(command, url).await,
             _ => self.shell(command, &here).await,
         }
+    }
+
+    /// With the documented bootstrap, but for the ports.
+    async fn start_envoy(&mut self, file: &str) {
+        let xds = &self.server.as_ref().expect("the server runs").xds;
+        let (_, port) = xds.rsplit_once(':').unwrap();
+        let here = text(file).replace("18000", port);
+        self.envoy = Some(Envoy::start(serde_json::from_str(&here).unwrap()).await);
+    }
+
+    fn is_envoys(&self, url: &str) -> bool {
+        url.contains(&format!(":{}/", self.envoy_port))
+    }
+
+    async fn request_by_envoy(&self, command: &str, url: &str) {
+        let (_, said, _) = SAYS.iter().find(|(known, ..)| *known == command).unwrap();
+        let ask = Asker::new();
+        eventually("envoy to forward", || async {
+            let reply = ask.ask("GET", url, &[], "").await.ok()?;
+            (reply.status == 200 && reply.body.contains(said)).then_some(())
+        })
+        .await;
     }
 
     /// What a request is answered with depends on when it is sent, so any of what is documented will do,

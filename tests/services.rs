@@ -2,6 +2,7 @@
 //! example that embeds it.
 
 mod embed;
+mod gzip;
 mod one_type;
 mod rig;
 mod status;

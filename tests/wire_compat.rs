@@ -14,6 +14,9 @@ use rand::rngs::SmallRng;
 use self::fill::fill;
 use self::pairs::{Pair, pairs};
 
+/// Stack for the deepest message.
+const STACK_BYTES: usize = 64 << 20;
+
 /// Filled-in messages of each type, each way.
 const MESSAGES: u32 = 48;
 
@@ -103,10 +106,22 @@ proptest! {
 
     #[test]
     fn filled_in_messages_survive_both_ways(seed in any::<u64>()) {
-        for pair in pairs() {
-            let mut rng = SmallRng::seed_from_u64(seed);
-            ours_survives_theirs(&pair, &mut rng);
-            theirs_survives_ours(&pair, &mut rng);
-        }
+        on_a_deep_stack(move || {
+            for pair in pairs() {
+                let mut rng = SmallRng::seed_from_u64(seed);
+                ours_survives_theirs(&pair, &mut rng);
+                theirs_survives_ours(&pair, &mut rng);
+            }
+        });
+    }
+}
+
+/// Messages within messages within messages, decoded by code that is not optimised, need more stack
+/// than a test has.
+fn on_a_deep_stack(work: impl FnOnce() + Send + 'static) {
+    let thread = std::thread::Builder::new().stack_size(STACK_BYTES);
+    let ended = thread.spawn(work).expect("a thread starts").join();
+    if let Err(panic) = ended {
+        std::panic::resume_unwind(panic);
     }
 }

@@ -3,6 +3,7 @@
 //! connections. Must not know: what a route does.
 
 mod address;
+mod guard;
 mod tls;
 
 use std::collections::BTreeSet;
@@ -87,7 +88,9 @@ fn sockets(view: &View<'_>) -> Made {
             continue;
         }
         let mut refers = vec![ResourceId::new(TypeUrl::ENVOY_ROUTES, EVERYTHING)];
-        let filters = vec![address::of_connection(), manager(view, &settings.name)];
+        let guard = settings.tls.then(|| guard::filter(&chains)).flatten();
+        let manager = manager(view, &settings.name, guard);
+        let filters = vec![address::of_connection(), manager];
         let mut listener = Listener {
             name: settings.name.clone(),
             address: Some(address(settings)),
@@ -136,11 +139,11 @@ fn address(settings: &settings::Listener) -> Address {
     }
 }
 
-fn manager(view: &View<'_>, name: &str) -> Filter {
+fn manager(view: &View<'_>, name: &str, guard: Option<HttpFilter>) -> Filter {
     let manager = HttpConnectionManager {
         stat_prefix: name.to_owned(),
         route_specifier: Some(rds(EVERYTHING)),
-        http_filters: http_filters(view),
+        http_filters: guard.into_iter().chain(http_filters(view)).collect(),
         common_http_protocol_options: Some(HttpProtocolOptions {
             idle_timeout: Some(duration(CLIENT)),
             ..HttpProtocolOptions::default()
@@ -157,6 +160,8 @@ fn manager(view: &View<'_>, name: &str) -> Filter {
         // Who the client is, is not for the client to say.
         use_remote_address: Some(true),
         xff_num_trusted_hops: view.settings.trusted_hops,
+        // Ids are the business of a plugin, `request-id`.
+        generate_request_id: Some(false),
         preserve_external_request_id: true,
         // A route says whether it may upgrade.
         upgrade_configs: vec![UpgradeConfig {

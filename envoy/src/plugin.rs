@@ -36,6 +36,7 @@ use bellwether::wire::native;
 use self::chain::{Effect, Fork};
 use self::config::Options;
 pub(crate) use self::consumers::Consumers;
+pub(crate) use self::limit::Limits;
 use self::order::Step;
 use crate::any::Any;
 use crate::translator::View;
@@ -44,7 +45,7 @@ use crate::wire::hcm::http_filter::ConfigType;
 use crate::wire::http_filter::filter_chain::v3 as filter_chain;
 use crate::wire::http_filter::router::v3::Router;
 use crate::wire::matcher::RegexMatchAndSubstitute;
-use crate::wire::route::{HeaderMatcher, RedirectAction};
+use crate::wire::route::{HeaderMatcher, RateLimit, RedirectAction};
 
 /// The filter that runs a route's plugins, by the name that routes configure it with.
 pub(crate) const FILTER: &str = "bellwether.plugins";
@@ -86,7 +87,10 @@ pub(crate) struct Unsupported {
 }
 
 /// What a route's plugins depend on.
+#[derive(Clone, Copy)]
 pub(crate) struct Context<'a> {
+    /// The route's name.
+    pub(crate) name: &'a str,
     /// By name: they run before a route's own plugins.
     pub(crate) global_rules: &'a BTreeMap<Name, native::GlobalRule>,
     /// Who may authenticate.
@@ -100,6 +104,8 @@ pub(crate) struct Context<'a> {
 pub(crate) struct Applied {
     /// In order; a request takes the first whose conditions it meets. The last has none.
     pub(crate) branches: Vec<Branch>,
+    /// What is counted, for the route configuration.
+    pub(crate) limits: Limits,
     /// How it differs harmlessly from APISIX; for the operator.
     pub(crate) notes: Vec<String>,
 }
@@ -109,6 +115,7 @@ impl Applied {
     pub(crate) fn nothing() -> Self {
         Self {
             branches: vec![Branch::default()],
+            limits: Limits::default(),
             notes: Vec::new(),
         }
     }
@@ -127,6 +134,8 @@ pub(crate) struct Branch {
     pub(crate) path: Option<RegexMatchAndSubstitute>,
     /// The host sent to the upstream, where the cluster passes the client's own (`pass_host: pass`).
     pub(crate) host: Option<String>,
+    /// What a request is counted for.
+    pub(crate) rate_limits: Vec<RateLimit>,
     /// For `Route.typed_per_filter_config`.
     pub(crate) filter_config: BTreeMap<String, Any>,
 }
@@ -182,85 +191,109 @@ pub(crate) fn apply(
     plugins: &[native::Plugin],
     context: &Context<'_>,
 ) -> Result<Applied, Unsupported> {
-    let mut notes = Vec::new();
-    let mut steps = Vec::new();
     let globals = context
         .global_rules
         .iter()
         .flat_map(|(name, rule)| rule.plugins.iter().map(move |plugin| (Some(name), plugin)));
-    for (rule, plugin) in globals.chain(plugins.iter().map(|plugin| (None, plugin))) {
-        if is_run_by_agent(&plugin.name) {
-            continue;
+    let own = plugins.iter().map(|plugin| (None, plugin));
+    let mut parts = globals
+        .chain(own)
+        .filter(|(_, plugin)| !is_run_by_agent(&plugin.name))
+        .map(|(rule, plugin)| part(rule, plugin))
+        .collect::<Result<Vec<_>, _>>()?;
+    order::sort(&mut parts);
+    let mut steps: Vec<Step> = Vec::new();
+    let mut notes = Vec::new();
+    for Part { mut step, options } in parts {
+        if auth::is_auth(&step.plugin) {
+            check_auth(&steps, &step)?;
         }
-        let unsupported = |reason: String| Unsupported {
-            plugin: plugin.name.clone(),
-            rule: rule.cloned(),
-            reason,
-        };
-        let step = compile(plugin, rule, context, &mut notes);
-        steps.push(step.map_err(unsupported)?);
+        let authenticated = steps.iter().any(|step| auth::is_auth(&step.plugin));
+        let effects = compile(&step.plugin, options, authenticated, context, &mut notes);
+        step.effects = effects.map_err(|reason| step.unsupported(reason))?;
+        steps.push(step);
     }
-    check_auth(&steps)?;
-    order::sort(&mut steps);
-    let branches = branches(&steps)?;
+    let (branches, limits) = branches(&steps, context.name)?;
     notes.sort();
     notes.dedup();
-    Ok(Applied { branches, notes })
+    Ok(Applied {
+        branches,
+        limits,
+        notes,
+    })
 }
 
 /// Two plugins that each name a consumer: which one counts is not ours to guess.
-fn check_auth(steps: &[Step]) -> Result<(), Unsupported> {
-    let mut auth = steps.iter().filter(|step| auth::is_auth(&step.plugin));
-    let first = auth.next();
-    match (first, auth.next()) {
-        (Some(first), Some(second)) => Err(Unsupported {
-            plugin: second.plugin.clone(),
-            rule: second.rule.clone(),
-            reason: format!("{} is there too; only one can say who asks", first.plugin),
-        }),
-        _ => Ok(()),
+fn check_auth(before: &[Step], step: &Step) -> Result<(), Unsupported> {
+    match before.iter().find(|step| auth::is_auth(&step.plugin)) {
+        None => Ok(()),
+        Some(first) => {
+            let first = &first.plugin;
+            let reason = format!("{first} is there too; only one can say who asks");
+            Err(step.unsupported(reason))
+        }
     }
 }
 
+/// A plugin whose options are still to be read.
+struct Part {
+    step: Step,
+    options: Options,
+}
+
+/// Says when a plugin runs.
+fn part(rule: Option<&Name>, plugin: &native::Plugin) -> Result<Part, Unsupported> {
+    let read = || {
+        let (priority, phase) =
+            order::of(&plugin.name).ok_or_else(|| "it is not known here".to_owned())?;
+        let mut options = Options::parse(&plugin.config)?;
+        let priority = options.meta()?.priority.unwrap_or(priority);
+        let step = Step {
+            rule: rule.cloned(),
+            phase,
+            priority,
+            plugin: plugin.name.clone(),
+            effects: Vec::new(),
+        };
+        Ok(Part { step, options })
+    };
+    read().map_err(|reason| Unsupported {
+        plugin: plugin.name.clone(),
+        rule: rule.cloned(),
+        reason,
+    })
+}
+
 fn compile(
-    plugin: &native::Plugin,
-    rule: Option<&Name>,
+    plugin: &str,
+    mut options: Options,
+    authenticated: bool,
     context: &Context<'_>,
     notes: &mut Vec<String>,
-) -> Result<Step, String> {
-    let (priority, phase) =
-        order::of(&plugin.name).ok_or_else(|| "it is not known here".to_owned())?;
-    let mut options = Options::parse(&plugin.config)?;
-    let meta = options.meta()?;
+) -> Result<Vec<Effect>, String> {
+    options.authenticated = authenticated;
+    let options = &mut options;
+    let consumers = context.consumers;
     let mut said = Vec::new();
-    let effects = match plugin.name.as_str() {
-        "request-id" => identity::request_id(&mut options)?,
-        "fault-injection" => fault::fault_injection(&mut options)?,
-        "cors" => cors::cors(&mut options)?,
-        "ip-restriction" => restriction::ip_restriction(&mut options, &mut said)?,
-        "key-auth" => auth::key_auth(&mut options, context.consumers, &mut said)?,
-        "basic-auth" => auth::basic_auth(&mut options, context.consumers, &mut said)?,
-        "jwt-auth" => jwt::jwt_auth(&mut options, context.consumers, &mut said)?,
-        "proxy-rewrite" => rewrite::proxy_rewrite(&mut options)?,
-        "response-rewrite" => rewrite::response_rewrite(&mut options)?,
-        "limit-count" => limit::limit_count(&mut options, &mut said)?,
-        "limit-req" => limit::limit_req(&mut options, &mut said)?,
-        "redirect" => redirect::redirect(&mut options)?,
-        split::NAME => split::traffic_split(&mut options, context)?,
+    let effects = match plugin {
+        "request-id" => identity::request_id(options)?,
+        "fault-injection" => fault::fault_injection(options)?,
+        "cors" => cors::cors(options)?,
+        "ip-restriction" => restriction::ip_restriction(options, &mut said)?,
+        "key-auth" => auth::key_auth(options, consumers, &mut said)?,
+        "basic-auth" => auth::basic_auth(options, consumers, &mut said)?,
+        "jwt-auth" => jwt::jwt_auth(options, consumers, &mut said)?,
+        "proxy-rewrite" => rewrite::proxy_rewrite(options)?,
+        "response-rewrite" => rewrite::response_rewrite(options)?,
+        "limit-count" => limit::limit_count(options, &mut said)?,
+        "limit-req" => limit::limit_req(options, &mut said)?,
+        "redirect" => redirect::redirect(options)?,
+        split::NAME => split::traffic_split(options, context)?,
         _ => return Err("it is not known here".to_owned()),
     };
     options.finish()?;
-    notes.extend(
-        said.into_iter()
-            .map(|note| format!("{}: {note}", plugin.name)),
-    );
-    Ok(Step {
-        rule: rule.cloned(),
-        phase,
-        priority: meta.priority.unwrap_or(priority),
-        plugin: plugin.name.clone(),
-        effects,
-    })
+    notes.extend(said.into_iter().map(|note| format!("{plugin}: {note}")));
+    Ok(effects)
 }
 
 /// A branch whose chain still grows.
@@ -273,51 +306,61 @@ struct Open {
 }
 
 /// Runs through the steps as a request would.
-fn branches(steps: &[Step]) -> Result<Vec<Branch>, Unsupported> {
+fn branches(steps: &[Step], name: &str) -> Result<(Vec<Branch>, Limits), Unsupported> {
     let mut all = vec![Open::default()];
     let mut responses = Vec::new();
+    let mut limits = Limits::default();
     for step in steps {
-        let unsupported = |reason: &str| Unsupported {
-            plugin: step.plugin.clone(),
-            rule: step.rule.clone(),
-            reason: reason.to_owned(),
-        };
         for effect in &step.effects {
+            let open = all.iter_mut().filter(|open| !open.ended);
             match effect {
                 Effect::Response(change) => responses.push(change.clone()),
-                Effect::Filter(filter) => {
-                    for open in all.iter_mut().filter(|open| !open.ended) {
-                        let name = filter.name_in(step);
-                        if let Some(config) = &filter.per_route {
-                            let kept = &mut open.branch.filter_config;
-                            kept.insert(name.clone(), config.clone());
-                        }
-                        open.filters.push((name, filter.config.clone()));
-                    }
-                }
+                Effect::Filter(filter) => open.for_each(|open| open.add(step, filter)),
                 Effect::Path(path) => {
-                    for open in all.iter_mut().filter(|open| !open.ended) {
+                    for open in open {
                         if open.branch.path.replace(path.clone()).is_some() {
-                            return Err(unsupported("the path is rewritten twice"));
+                            let reason = "the path is rewritten twice".to_owned();
+                            return Err(step.unsupported(reason));
                         }
                     }
                 }
-                Effect::Host(host) => {
-                    for open in all.iter_mut().filter(|open| !open.ended) {
-                        open.branch.host = Some(host.clone());
-                    }
+                Effect::Host(host) => open.for_each(|open| open.branch.host = Some(host.clone())),
+                Effect::Limit(limit) => {
+                    let owner = step.rule.as_ref().map_or(name, Name::as_str);
+                    let id = format!("{owner}/{}", step.plugin);
+                    let (group, said, buckets) = limit.counted(step.rule.is_some(), &id);
+                    limits.extend(&buckets);
+                    open.for_each(|open| open.count(group, &said));
                 }
                 Effect::Forks(forks) => all = fork(&all, forks),
             }
         }
         if all.len() > MAX_BRANCHES {
-            return Err(unsupported("the route would have too many branches"));
+            return Err(step.unsupported("the route would have too many branches".to_owned()));
         }
     }
-    Ok(all
-        .into_iter()
-        .map(|open| close(open, &responses))
-        .collect())
+    let close = |open| close(open, &responses);
+    Ok((all.into_iter().map(close).collect(), limits))
+}
+
+impl Open {
+    fn add(&mut self, step: &Step, filter: &chain::Filter) {
+        let name = filter.name_in(step);
+        if let Some(config) = &filter.per_route {
+            let kept = &mut self.branch.filter_config;
+            kept.insert(name.clone(), config.clone());
+        }
+        self.filters.push((name, filter.config.clone()));
+    }
+
+    /// One filter counts all limits of its group.
+    fn count(&mut self, group: limit::Group, said: &[RateLimit]) {
+        let name = group.name();
+        if self.filters.iter().all(|(other, _)| *other != name) {
+            self.filters.push((name, group.filter()));
+        }
+        self.branch.rate_limits.extend(said.iter().cloned());
+    }
 }
 
 /// Divides every branch that is not answered yet. What meets no fork's conditions goes on as before.

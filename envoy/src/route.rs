@@ -19,7 +19,7 @@ use prost::encoding::{WireType, encode_key, encode_varint};
 
 use crate::made::Made;
 use crate::native::Touched;
-use crate::plugin::{self, Consumers, Context};
+use crate::plugin::{self, Consumers, Context, Limits};
 use crate::settings::Settings;
 use crate::translator::{Client, View};
 use crate::wire::route::route_match::{ConnectMatcher, PathSpecifier};
@@ -35,7 +35,7 @@ mod last;
 mod number;
 mod order;
 mod path;
-mod re2;
+pub(crate) mod re2;
 mod subject;
 mod test;
 #[cfg(test)]
@@ -45,6 +45,7 @@ mod way;
 use self::clause::{Clause, header};
 use self::compile::Compiled;
 use self::host::Scope;
+use self::last::Last;
 use self::order::Order;
 pub(crate) use self::subject::REMOTE_ADDRESS;
 
@@ -86,8 +87,8 @@ pub(crate) struct Compiler {
     closed: bool,
     /// Who may authenticate.
     consumers: Consumers,
-    /// What becomes of requests that no route takes, encoded.
-    last: Vec<Vec<u8>>,
+    /// What becomes of requests that no route takes.
+    last: Last,
     /// The names of what was made.
     names: BTreeSet<Name>,
 }
@@ -120,10 +121,10 @@ impl Compiler {
         let opened = self.closed;
         let (last, rules) = match last::last(view, &self.consumers) {
             Ok(last) => (last, Vec::new()),
-            Err(problems) => (Vec::new(), problems),
+            Err(problems) => (Last::default(), problems),
         };
         self.closed = !rules.is_empty();
-        let all = opened != self.closed || last != self.last;
+        let all = opened != self.closed || last.routes != self.last.routes;
         self.last = last;
         let dirty = self.file_all(view, &self.names_of(view, touched));
         let mut output = Output {
@@ -175,6 +176,7 @@ impl Compiler {
         let has_cluster = |name: &str| view.native.clusters.contains_key(name);
         let consumers = std::mem::take(&mut self.consumers);
         let context = Context {
+            name: "",
             global_rules: &view.native.global_rules,
             consumers: &consumers,
             has_cluster: &has_cluster,
@@ -186,6 +188,10 @@ impl Compiler {
                 dirty.extend(old.scopes);
             }
             if let Some(native) = view.native.routes.get(name) {
+                let context = Context {
+                    name: name.as_str(),
+                    ..context
+                };
                 let new = compile::route(view, &context, name, native);
                 self.put_in(name, &new);
                 dirty.extend(new.scopes.iter().cloned());
@@ -239,6 +245,7 @@ impl Compiler {
         let head = RouteConfiguration {
             name: EVERYTHING.to_owned(),
             ignore_port_in_host_matching: true,
+            typed_per_filter_config: self.limits().filter_config(),
             request_headers_to_add: vec![
                 action::set_header("x-real-ip", "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"),
                 action::set_header("x-forwarded-host", "%REQ(:AUTHORITY)%"),
@@ -280,6 +287,15 @@ impl Compiler {
         }
     }
 
+    /// What is counted for all routes together.
+    fn limits(&self) -> Limits {
+        let mut limits = self.last.limits.clone();
+        for compiled in self.filed.values() {
+            limits.extend(&compiled.limits);
+        }
+        limits
+    }
+
     /// The scopes that have a virtual host of their own.
     fn owners(&self) -> impl Iterator<Item = &Scope> {
         let named = self.shelves.keys().filter(|scope| match scope {
@@ -318,7 +334,7 @@ impl Compiler {
             }
             let chain = self.chain(&owner);
             let domains = owner.domains(|scope| self.shelves.contains_key(scope));
-            let host = self.virtual_host(&owner.name(), domains, &chain, &self.last);
+            let host = self.virtual_host(&owner.name(), domains, &chain, &self.last.routes);
             self.hosts.insert(owner, Arc::new(host));
         }
     }
@@ -383,7 +399,7 @@ impl Compiler {
                 field(&mut body, ROUTES, &route);
             }
         }
-        for route in &self.last {
+        for route in &self.last.routes {
             field(&mut body, ROUTES, route);
         }
         body

@@ -104,10 +104,13 @@ impl Settings {
     /// # Errors
     /// The text is no JSON object, or a field is not as it must be.
     pub fn parse(json: &[u8]) -> Result<Self, Invalid> {
-        let settings: Self = serde_json::from_slice(json).map_err(|error| Invalid {
-            field: "settings".to_owned(),
-            problem: error.to_string(),
-        })?;
+        let value: serde_json::Value =
+            serde_json::from_slice(json).map_err(|error| invalid("settings", error.to_string()))?;
+        if !value.is_object() {
+            return Err(invalid("settings", "not a JSON object"));
+        }
+        let settings: Self = serde_json::from_value(value)
+            .map_err(|error| invalid("settings", error.to_string()))?;
         settings.check()?;
         Ok(settings)
     }
@@ -244,6 +247,7 @@ mod tests {
             (r#"{"grpc_listeners":[""]}"#, "grpc_listeners"),
             (r#"{"user_agents":{"":"grpc"}}"#, "user_agents"),
             (r#"{"lisners":[]}"#, "settings"),
+            ("[]", "settings"),
         ] {
             assert_eq!(
                 Settings::parse(text.as_bytes()).unwrap_err().field,

@@ -110,6 +110,26 @@ impl Both {
 
     /// Puts a whole configuration in force in both, in place of what was.
     pub(crate) async fn configure(&mut self, config: &[(String, Value)]) {
+        let mark = self.send(config);
+        self.settle(&mark).await;
+    }
+
+    /// The same, where the configuration may well change what becomes of any request.
+    pub(crate) async fn configure_anything(&mut self, config: &[(String, Value)]) {
+        self.send(config);
+        let routes = self.translated.published(&TypeUrl::ENVOY_ROUTES).unwrap();
+        let routes = routes.set().get(&"routes".into()).unwrap();
+        let want = routes.version().to_string();
+        eventually("envoy to take the newest routes", || async {
+            self.envoy.rejected_nothing().await;
+            let dump = self.envoy.dump("dynamic_route_configs").await;
+            (dump["configs"][0]["version_info"] == want.as_str()).then_some(())
+        })
+        .await;
+    }
+
+    /// The same, without waiting; a request for what is returned is answered once it is in force.
+    pub(crate) fn send(&mut self, config: &[(String, Value)]) -> String {
         let mut changes: Vec<Change> = std::mem::take(&mut self.keys)
             .into_iter()
             .filter(|key| config.iter().all(|(other, _)| other != key))
@@ -149,7 +169,13 @@ impl Both {
             changes,
         });
         self.follow(changes);
-        self.settle(&mark).await;
+        mark
+    }
+
+    /// How many routes there are, but for the one that marks the configuration.
+    pub(crate) fn served(&self) -> usize {
+        let routes = self.native.published(&TypeUrl::ROUTE);
+        routes.map_or(0, |routes| routes.set().len() - 1)
     }
 
     /// What Envoy can't be told.
@@ -209,6 +235,11 @@ impl Both {
         let has = dump["configs"][0]["version_info"].clone();
         let counts = self.envoy.stats("update_success|update_rejected").await;
         format!("want routes {want}, has {has}, {counts:?}")
+    }
+
+    /// What Envoy answers.
+    pub(crate) async fn ask_envoy(&self, ask: &Ask) -> Answer {
+        to(self.envoy_http, ask).await
     }
 
     /// What each of the two answers.

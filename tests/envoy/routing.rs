@@ -4,9 +4,9 @@ use proptest::prelude::ProptestConfig;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 
-use crate::envoy::random;
 use crate::envoy::rig::{Ask, Both, Outcome};
 use crate::envoy::table::groups;
+use crate::envoy::{nasty, random};
 use crate::harness::envoy::Variant;
 
 pub(crate) fn ask(line: &crate::envoy::table::Line) -> Ask {
@@ -130,6 +130,23 @@ async fn both_proxies_answer_alike_whatever_the_configuration() {
         "{closed} of {asked} closed"
     );
     assert!(forwarded * 4 > asked, "{forwarded} of {asked} forwarded");
+}
+
+/// R113: whatever the catalog takes, Envoy takes what is made of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn envoy_takes_whatever_the_catalog_takes() {
+    let mut runner = seeded();
+    let mut both = Both::start(Variant::Delta).await;
+    let (mut served, mut closed) = (0, 0);
+    for _ in 0..CONFIGS {
+        let config = nasty::config().new_tree(&mut runner).unwrap().current();
+        both.configure_anything(&config).await;
+        served += both.served();
+        closed += both.unsupported().len();
+    }
+    both.envoy.rejected_nothing().await;
+    println!("{served} routes served, {closed} notes on what can't be expressed");
+    assert!(served > CONFIGS, "{served}");
 }
 
 /// How Envoy's answer begins where it can't tell whether a route takes a request.

@@ -4,7 +4,7 @@
 use bellwether::name::{ResourceId, TypeUrl};
 use bellwether::resource::Resource;
 use bellwether::snapshot::Changes;
-use envoy_types::pb::envoy::admin::v3::ClientResourceStatus::{Acked, Nacked};
+use envoy_types::pb::envoy::admin::v3::ClientResourceStatus::{self, Acked, Nacked};
 use envoy_types::pb::envoy::config::cluster::v3::circuit_breakers::Thresholds;
 use envoy_types::pb::envoy::config::cluster::v3::cluster::{
     ClusterDiscoveryType, DiscoveryType, EdsClusterConfig,
@@ -38,6 +38,7 @@ use super::caller::{Caller, ME};
 use crate::harness::polyglot::{Language, in_every_language};
 use crate::harness::programs::eventually;
 use crate::harness::publisher::Publisher;
+use crate::harness::stream::Stream;
 
 in_every_language!(what_is_rejected_is_known_and_heals);
 
@@ -99,37 +100,44 @@ fn listener() -> Resource {
     resource(TypeUrl::ENVOY_LISTENER, "names.test", &listener, &refers)
 }
 
-fn routes() -> Resource {
-    let route = Route {
+fn route(prefix: &str, cluster: &str) -> Route {
+    Route {
         r#match: Some(RouteMatch {
-            path_specifier: Some(PathSpecifier::Prefix(String::new())),
+            path_specifier: Some(PathSpecifier::Prefix(prefix.to_owned())),
             ..RouteMatch::default()
         }),
         action: Some(Action::Route(RouteAction {
-            cluster_specifier: Some(ClusterSpecifier::Cluster("names".to_owned())),
+            cluster_specifier: Some(ClusterSpecifier::Cluster(cluster.to_owned())),
             ..RouteAction::default()
         })),
         ..Route::default()
-    };
+    }
+}
+
+/// What is called goes to one cluster, and what is not to another.
+fn routes() -> Resource {
     let routes = RouteConfiguration {
         name: "names".to_owned(),
         virtual_hosts: vec![VirtualHost {
             name: "names".to_owned(),
             domains: vec!["*".to_owned()],
-            routes: vec![route],
+            routes: vec![route("/other", "other"), route("", "names")],
             ..VirtualHost::default()
         }],
         ..RouteConfiguration::default()
     };
-    let refers = [(TypeUrl::ENVOY_CLUSTER, "names")];
+    let refers = [
+        (TypeUrl::ENVOY_CLUSTER, "names"),
+        (TypeUrl::ENVOY_CLUSTER, "other"),
+    ];
     resource(TypeUrl::ENVOY_ROUTES, "names", &routes, &refers)
 }
 
 /// gRPC takes clusters of the type `EDS`, and rejects `STATIC`. A good one that heals must differ from the
 /// one in force in something that clients read: else the view of `@grpc/grpc-js-xds` says `NACKED` for ever.
-fn cluster(kind: DiscoveryType, most_requests: u32) -> Resource {
+fn cluster(name: &str, kind: DiscoveryType, most_requests: u32) -> Resource {
     let cluster = Cluster {
-        name: "names".to_owned(),
+        name: name.to_owned(),
         cluster_discovery_type: Some(ClusterDiscoveryType::Type(kind.into())),
         eds_cluster_config: Some(EdsClusterConfig {
             eds_config: Some(ads()),
@@ -146,11 +154,11 @@ fn cluster(kind: DiscoveryType, most_requests: u32) -> Resource {
         }),
         ..Cluster::default()
     };
-    let refers = [(TypeUrl::ENVOY_ENDPOINTS, "names")];
-    resource(TypeUrl::ENVOY_CLUSTER, "names", &cluster, &refers)
+    let refers = [(TypeUrl::ENVOY_ENDPOINTS, name)];
+    resource(TypeUrl::ENVOY_CLUSTER, name, &cluster, &refers)
 }
 
-fn endpoints(backend: &Backend) -> Resource {
+fn endpoints(name: &str, backend: &Backend) -> Resource {
     let address = SocketAddress {
         address: "127.0.0.1".to_owned(),
         port_specifier: Some(PortSpecifier::PortValue(backend.port().into())),
@@ -164,7 +172,7 @@ fn endpoints(backend: &Backend) -> Resource {
     };
     let one = Some(UInt32Value { value: 1 });
     let assignment = ClusterLoadAssignment {
-        cluster_name: "names".to_owned(),
+        cluster_name: name.to_owned(),
         endpoints: vec![LocalityLbEndpoints {
             locality: Some(Locality {
                 region: "here".to_owned(),
@@ -180,7 +188,7 @@ fn endpoints(backend: &Backend) -> Resource {
         }],
         ..ClusterLoadAssignment::default()
     };
-    resource(TypeUrl::ENVOY_ENDPOINTS, "names", &assignment, &[])
+    resource(TypeUrl::ENVOY_ENDPOINTS, name, &assignment, &[])
 }
 
 fn changed(upserts: Vec<Resource>) -> Changes {
@@ -190,51 +198,92 @@ fn changed(upserts: Vec<Resource>) -> Changes {
     }
 }
 
-async fn what_is_rejected_is_known_and_heals(language: &Language) {
-    let (a, b) = (Backend::start("a").await, Backend::start("b").await);
-    let good = cluster(DiscoveryType::Eds, 1_000);
-    let server = Publisher::start(changed(vec![listener(), routes(), good, endpoints(&a)])).await;
-    let Some(caller) = Caller::dial(language, TARGET, &[&server.xds]).await else {
-        return;
-    };
-    caller.hears_only(&["a"]).await;
-    let view = |cluster| {
-        [
-            ("Listener", "names.test", Acked),
-            ("RouteConfiguration", "names", Acked),
-            ("Cluster", "names", cluster),
-            ("ClusterLoadAssignment", "names", Acked),
-        ]
-    };
-    caller.sees(&view(Acked)).await;
+/// What the program sees when its cluster is in this state and all else is well.
+fn view(cluster: ClientResourceStatus) -> [(&'static str, &'static str, ClientResourceStatus); 6] {
+    [
+        ("Listener", "names.test", Acked),
+        ("RouteConfiguration", "names", Acked),
+        ("Cluster", "names", cluster),
+        ("Cluster", "other", Acked),
+        ("ClusterLoadAssignment", "names", Acked),
+        ("ClusterLoadAssignment", "other", Acked),
+    ]
+}
 
-    server.publish("2", changed(vec![cluster(DiscoveryType::Static, 1_000)]));
-    let seen = caller.sees(&view(Nacked)).await;
-    let theirs = &seen[&("Cluster".to_owned(), "names".to_owned())].2;
-    assert!(!theirs.is_empty(), "it says why");
-    let rejected = eventually("the server to know", || async {
+/// Waits until `me` has rejected the cluster and nothing else; why.
+async fn rejected(server: &Publisher) -> String {
+    let mut rejected = eventually("the server to know", || async {
         let rejected = server.rejected_by(ME).await?;
         (!rejected.is_empty()).then_some(rejected)
     })
     .await;
-    let [(name, reason)] = &rejected[..] else {
-        panic!("one resource was rejected: {rejected:?}");
-    };
+    assert_eq!(rejected.len(), 1, "{rejected:?}");
+    let (name, reason) = rejected.remove(0);
     assert_eq!(name, "names");
-    assert!(!reason.is_empty(), "{theirs:?}");
+    assert!(!reason.is_empty());
+    reason
+}
 
-    // Others are untouched, and what was rejected is not tried again with them.
-    server.publish("3", changed(vec![endpoints(&b)]));
-    caller.hears_only(&["b"]).await;
-    assert_eq!(server.metric("bellwether_xds_nacks_total").await, 1);
-    assert_eq!(
-        server
-            .metric("bellwether_xds_rejected_resources_total")
-            .await,
-        1
+async fn what_is_rejected_is_known_and_heals(language: &Language) {
+    let (a, b) = (Backend::start("a").await, Backend::start("b").await);
+    let server = Publisher::start(changed(vec![
+        listener(),
+        routes(),
+        cluster("names", DiscoveryType::Eds, 1_000),
+        cluster("other", DiscoveryType::Eds, 1_000),
+        endpoints("names", &a),
+        endpoints("other", &a),
+    ]))
+    .await;
+    let Some(caller) = Caller::dial(language, TARGET, &[&server.xds]).await else {
+        return;
+    };
+    let mut easy = Stream::open(&format!("http://{}", server.xds)).await;
+    easy.follow("easy", "", TypeUrl::ENVOY_CLUSTER.as_str())
+        .await;
+    let first = easy.hear().await;
+    easy.ack(&first).await;
+    caller.hears_only(&["a"]).await;
+    caller.sees(&view(Acked)).await;
+
+    server.publish(
+        "2",
+        changed(vec![cluster("names", DiscoveryType::Static, 1_000)]),
     );
+    let seen = caller.sees(&view(Nacked)).await;
+    let theirs = &seen[&("Cluster".to_owned(), "names".to_owned())].2;
+    assert!(!theirs.is_empty(), "it says why");
+    let reason = rejected(&server).await;
+    // Quotes are escaped there.
+    let log = server.log().replace('\\', "");
+    let logged = |line: &str| line.contains("node rejected resources") && line.contains(&reason);
+    assert!(log.lines().any(logged), "{reason:?} in:\n{log}");
 
-    server.publish("4", changed(vec![cluster(DiscoveryType::Eds, 2_000)]));
+    // Other nodes and other resources are untouched, of the same type too; and what was rejected is
+    // not tried again with them.
+    assert_eq!(easy.hear().await.resources[0].name, "names");
+    server.publish("3", changed(vec![endpoints("names", &b)]));
+    caller.hears_only(&["b"]).await;
+    let before = caller.view().await;
+    server.publish(
+        "4",
+        changed(vec![cluster("other", DiscoveryType::Eds, 2_000)]),
+    );
+    let other = ("Cluster".to_owned(), "other".to_owned());
+    eventually("the other cluster to change", || async {
+        (caller.view().await[&other].1 != before[&other].1).then_some(())
+    })
+    .await;
+    caller.hears_only(&["b"]).await;
+    assert_eq!(rejected(&server).await, reason);
+    assert_eq!(server.metric("bellwether_xds_nacks_total").await, 1);
+    let rejections = "bellwether_xds_rejected_resources_total";
+    assert_eq!(server.metric(rejections).await, 1);
+
+    server.publish(
+        "5",
+        changed(vec![cluster("names", DiscoveryType::Eds, 2_000)]),
+    );
     caller.sees(&view(Acked)).await;
     eventually("the rejection to be gone", || async {
         server.rejected_by(ME).await?.is_empty().then_some(())

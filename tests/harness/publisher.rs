@@ -1,7 +1,8 @@
 //! Owns a discovery server whose snapshots a test makes by hand, so that it can send anything, with the
 //! Admin API's view of its nodes. Must not know: what is sent.
 
-use std::sync::{Arc, Mutex};
+use std::io::{self, Write};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use bellwether::snapshot::{Changes, Snapshot};
 use bellwether_server::admin::{self, AdminState, Keys};
@@ -19,6 +20,38 @@ use super::ask::{Asker, Reply};
 
 /// The group that every node is in.
 const FLEET: &str = "default";
+
+/// What all servers in this process warn of.
+static LOG: OnceLock<Log> = OnceLock::new();
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    fn keep() {
+        LOG.get_or_init(|| {
+            let log = Self::default();
+            let writer = log.clone();
+            tracing_subscriber::fmt()
+                .with_ansi(false)
+                .with_max_level(tracing::Level::WARN)
+                .with_writer(move || writer.clone())
+                .init();
+            log
+        });
+    }
+}
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
 
 /// The server. Dropping it ends all of it at once.
 #[derive(Debug)]
@@ -38,6 +71,7 @@ pub struct Publisher {
 impl Publisher {
     /// Sends what `changes` make of nothing.
     pub async fn start(changes: Changes) -> Self {
+        Log::keep();
         let snapshot = Snapshot::default()
             .next("1", changes)
             .expect("it is consistent");
@@ -127,6 +161,12 @@ impl Publisher {
                 .map(|one| (text(&one["name"]), text(&one["reason"])))
                 .collect(),
         )
+    }
+
+    /// What it has warned of, and others that run beside it.
+    pub fn log(&self) -> String {
+        let log = LOG.get().expect("it was kept from the start");
+        String::from_utf8_lossy(&log.0.lock().unwrap()).into_owned()
     }
 
     /// Sum of a metric over its labels.

@@ -10,8 +10,9 @@ use prost::Message;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::codec::Streaming;
-use tonic::transport::Endpoint;
+use tonic::client::Grpc;
+use tonic::codec::{CompressionEncoding, Streaming};
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 use tonic_prost::ProstCodec;
 
@@ -35,11 +36,20 @@ where
 {
     /// Opens a stream of any service; an error is what came instead of it.
     pub async fn dial(endpoint: Endpoint, path: &str, token: Option<&str>) -> Result<Self, Status> {
-        let unavailable =
-            |error: tonic::transport::Error| Status::unavailable(format!("{error:?}"));
         let channel = endpoint.connect().await.map_err(unavailable)?;
+        Self::over(Grpc::new(channel), path, token).await
+    }
+
+    /// The same, with responses that may be compressed.
+    pub async fn compressed(endpoint: Endpoint, path: &str) -> Result<Self, Status> {
+        let channel = endpoint.connect().await.map_err(unavailable)?;
+        let grpc = Grpc::new(channel).accept_compressed(CompressionEncoding::Gzip);
+        Self::over(grpc, path, None).await
+    }
+
+    async fn over(grpc: Grpc<Channel>, path: &str, token: Option<&str>) -> Result<Self, Status> {
         let (requests, outbox) = mpsc::channel(64);
-        let mut grpc = tonic::client::Grpc::new(channel).max_decoding_message_size(64 << 20);
+        let mut grpc = grpc.max_decoding_message_size(64 << 20);
         grpc.ready().await.map_err(unavailable)?;
         let mut request = Request::new(ReceiverStream::new(outbox));
         if let Some(token) = token {
@@ -125,4 +135,8 @@ impl Stream {
         })
         .await;
     }
+}
+
+fn unavailable(error: tonic::transport::Error) -> Status {
+    Status::unavailable(format!("{error:?}"))
 }

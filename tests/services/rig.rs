@@ -1,12 +1,13 @@
 //! Owns a discovery port in this process, with snapshots that a test sets. Must not know: stores, servers.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bellwether::name::{ResourceId, TypeUrl};
 use bellwether::resource::Resource;
 use bellwether::snapshot::Snapshot;
-use bellwether_xds::nodes::Nodes;
-use bellwether_xds::{Discovery, Groups, serve};
+use bellwether_xds::nodes::{Identity, Nodes};
+use bellwether_xds::{Discovery, Groups, Observer, serve};
 use http::uri::PathAndQuery;
 use prost::Message;
 use tokio::net::TcpListener;
@@ -17,10 +18,27 @@ use tonic_prost::ProstCodec;
 
 use crate::harness::stream::Stream;
 
+/// Counts what leaves.
+#[derive(Default)]
+pub(super) struct Sent(AtomicUsize);
+
+impl Sent {
+    pub(super) fn bytes(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Observer for Sent {
+    fn sent(&self, _: &Identity, bytes: usize) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
 /// The port, and where snapshots are put in.
 pub(super) struct Rig {
     pub(super) groups: Groups,
     pub(super) url: String,
+    pub(super) sent: Arc<Sent>,
     _stop: watch::Sender<bool>,
 }
 
@@ -28,10 +46,11 @@ impl Rig {
     /// Nodes are of the group that they name.
     pub(super) async fn start() -> Self {
         let groups = Groups::by_cluster();
+        let sent = Arc::<Sent>::default();
         let (stop, going_down) = watch::channel(false);
         let discovery = Discovery {
             admission: Arc::new(groups.clone()),
-            observer: Arc::new(()),
+            observer: sent.clone(),
             nodes: Nodes::start(),
             going_down,
         };
@@ -41,6 +60,7 @@ impl Rig {
         Self {
             groups,
             url,
+            sent,
             _stop: stop,
         }
     }

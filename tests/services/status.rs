@@ -144,7 +144,7 @@ async fn each_resource_of_each_node_is_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_are_bounded() {
     let rig = Rig::start().await;
-    let names: Vec<String> = (0..30_000).map(|n| format!("routes/{n}")).collect();
+    let names: Vec<String> = (0..40_000).map(|n| format!("routes/{n}")).collect();
     let all = names
         .iter()
         .map(|name| resource(&TypeUrl::ROUTE, name, "1"));

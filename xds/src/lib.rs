@@ -17,11 +17,14 @@
 //! use bellwether_xds::{Discovery, Groups, nodes::Nodes, serve};
 //! use tokio::{net::TcpListener, sync::watch};
 //!
-//! # tokio::runtime::Runtime::new().unwrap().block_on(async {
+//! # #[tokio::main]
+//! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! // Resources are whatever you have, encoded; a snapshot of them has a version of your own.
 //! let id = ResourceId::new(TypeUrl::ENVOY_CLUSTER, "backend");
 //! let cluster = Resource::from_encoded(id, b"\x0a\x07backend", Vec::new());
-//! let snapshot = Snapshot::default().replace("v1", vec![cluster]).unwrap();
+//! let snapshot = Snapshot::default()
+//!     .replace("v1", vec![cluster])
+//!     .expect("it refers to nothing");
 //!
 //! // Nodes choose their group by `node.cluster`; `Groups::by` takes a closure instead.
 //! let groups = Groups::by_cluster();
@@ -34,11 +37,12 @@
 //!     nodes: Nodes::start(),
 //!     going_down,
 //! };
-//! let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+//! let listener = TcpListener::bind("127.0.0.1:0").await?;
 //! let server = tokio::spawn(serve(listener, discovery));
-//! stop.send(true).unwrap();
-//! server.await.unwrap().unwrap();
-//! # });
+//! stop.send(true)?;
+//! server.await??;
+//! # Ok(())
+//! # }
 //! ```
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 

@@ -22,13 +22,20 @@ use crate::wire::tls::tls_parameters::TlsProtocol;
 use crate::wire::tls::{CommonTlsContext, DownstreamTlsContext, SdsSecretConfig, TlsParameters};
 
 /// The name of the certificate that a client gets that asks for nothing known.
-const FALLBACK: &str = "*";
+pub(super) const FALLBACK: &str = "*";
+
+/// Characters of a server's name (RFC 1035).
+const LONGEST_NAME: usize = 253;
 
 /// A filter chain without its filters, and the secrets that it names.
 #[derive(Debug)]
 pub(super) struct Chain {
     pub(super) message: FilterChain,
     pub(super) refers: Vec<ResourceId>,
+    /// The names of the servers it is for; [`FALLBACK`] for all that no other chain is for.
+    pub(super) names: Vec<String>,
+    /// Clients must show a certificate.
+    pub(super) verifies: bool,
 }
 
 /// One chain for each certificate's names, and one for the fallback.
@@ -89,7 +96,8 @@ fn server_names<'a>(
 fn is_server_name(sni: &str) -> bool {
     let rest = sni.strip_prefix("*.").unwrap_or(sni);
     let good = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_.".contains(&b);
-    sni == FALLBACK || (!rest.is_empty() && !rest.starts_with('.') && rest.bytes().all(good))
+    let fits = (1..=LONGEST_NAME).contains(&rest.len());
+    sni == FALLBACK || (fits && !rest.starts_with('.') && rest.bytes().all(good))
 }
 
 /// Without names it is for everything that no other chain is for.
@@ -121,6 +129,11 @@ fn chain(name: &Name, certificate: &native::Certificate, names: Vec<String>) -> 
         }),
         ..DownstreamTlsContext::default()
     };
+    let served = if names.is_empty() {
+        vec![FALLBACK.to_owned()]
+    } else {
+        names.clone()
+    };
     let message = FilterChain {
         name: if names.is_empty() {
             format!("{name} as fallback")
@@ -140,7 +153,12 @@ fn chain(name: &Name, certificate: &native::Certificate, names: Vec<String>) -> 
         }),
         ..FilterChain::default()
     };
-    Chain { message, refers }
+    Chain {
+        message,
+        refers,
+        names: served,
+        verifies: certificate.client_validation.is_some(),
+    }
 }
 
 /// Both where none is named.

@@ -2,6 +2,7 @@
 //! Must not know: any plugin.
 
 use super::Action;
+use super::limit::Limit;
 use super::order::Step;
 use crate::any::Any;
 use crate::wire::core::TypedExtensionConfig;
@@ -32,6 +33,8 @@ pub(super) enum Effect {
     Path(RegexMatchAndSubstitute),
     /// Changes the host sent to the upstream.
     Host(String),
+    /// Counts requests.
+    Limit(Limit),
     /// Divides the requests.
     Forks(Vec<Fork>),
 }

@@ -7,7 +7,11 @@ use serde_json::{Map, Value};
 pub(super) type Read<T> = Result<T, String>;
 
 /// The options of a plugin that were not taken yet.
-pub(super) struct Options(Map<String, Value>);
+pub(super) struct Options {
+    map: Map<String, Value>,
+    /// Whether it is known who asks when the plugin runs.
+    pub(super) authenticated: bool,
+}
 
 /// What `_meta` asks for, besides what is applied elsewhere (`disable`).
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -18,18 +22,21 @@ pub(super) struct Meta {
 impl Options {
     pub(super) fn parse(json: &str) -> Read<Self> {
         match serde_json::from_str(json) {
-            Ok(Value::Object(map)) => Ok(Self(map)),
+            Ok(Value::Object(map)) => Ok(Self::of(&map)),
             _ => Err("its configuration is not an object".to_owned()),
         }
     }
 
     pub(super) fn of(map: &Map<String, Value>) -> Self {
-        Self(map.clone())
+        Self {
+            map: map.clone(),
+            authenticated: false,
+        }
     }
 
     /// Takes an option; `null` is none.
     pub(super) fn take(&mut self, name: &str) -> Option<Value> {
-        self.0.remove(name).filter(|value| !value.is_null())
+        self.map.remove(name).filter(|value| !value.is_null())
     }
 
     pub(super) fn text(&mut self, name: &str) -> Read<Option<String>> {
@@ -112,7 +119,7 @@ impl Options {
         let Some(meta) = self.map("_meta")? else {
             return Ok(Meta::default());
         };
-        let mut meta = Self(meta);
+        let mut meta = Self::of(&meta);
         meta.take("disable");
         if meta
             .take("filter")
@@ -130,7 +137,7 @@ impl Options {
 
     /// Nothing must be left.
     pub(super) fn finish(&self) -> Read<()> {
-        match self.0.iter().find(|(_, value)| !value.is_null()) {
+        match self.map.iter().find(|(_, value)| !value.is_null()) {
             None => Ok(()),
             Some((name, _)) => Err(format!("option {name} is not known here")),
         }

@@ -92,7 +92,7 @@ fn read_abort(mut options: Options) -> Read<(FaultAbort, Vec<Effect>)> {
             return Err("option headers: not for a share of the requests".to_owned());
         }
         for value in values {
-            let change = chain::set(header_name(&name)?, &template(&value)?);
+            let change = chain::set(header_name(&name)?, &template(&value, false)?);
             changes.push(Effect::Response(change));
         }
     }

@@ -80,6 +80,9 @@ pub(super) fn jwt_auth(
     if keys.len() > MAX_KEYS {
         return Err(format!("more than {MAX_KEYS} keys would have to be tried"));
     }
+    if source.hide {
+        notes.push("with hide_credentials a token in a cookie is not taken".to_owned());
+    }
     notes.push("a token whose consumer has another key is answered with 403, not 401".to_owned());
     Ok(vec![
         chain::filter("", &authentication(&source, &keys)),
@@ -203,7 +206,10 @@ fn provider(source: &Source, verification: &Verification, at: usize, bearer: boo
     } else {
         provider.from_headers = vec![header("")];
         provider.from_params = vec![source.query.clone()];
-        provider.from_cookies = vec![source.cookie.clone()];
+        if !source.hide {
+            // Envoy hides no cookie, so a token must not be in one.
+            provider.from_cookies = vec![source.cookie.clone()];
+        }
     }
     provider
 }

@@ -6,8 +6,11 @@
 //! around the end of a window (twice the count). `limit-req` admits `burst + 1` at once and `rate` a
 //! second; what APISIX would delay within the burst passes at once.
 
+use std::collections::BTreeMap;
+
 use serde_json::json;
 
+use crate::any::Any;
 use crate::wire::Duration;
 use crate::wire::core::RuntimeFractionalPercent;
 use crate::wire::envoy::extensions::common::ratelimit::v3::{
@@ -16,7 +19,7 @@ use crate::wire::envoy::extensions::common::ratelimit::v3::{
 use crate::wire::http_filter::local_ratelimit::v3::LocalRateLimit;
 use crate::wire::route::rate_limit::Action;
 use crate::wire::route::rate_limit::action::{
-    ActionSpecifier, HeaderValueMatch, RemoteAddress, RequestHeaders,
+    ActionSpecifier, GenericKey, HeaderValueMatch, RemoteAddress, RequestHeaders,
 };
 use crate::wire::route::{HeaderMatcher, RateLimit, header_matcher::HeaderMatchSpecifier};
 use crate::wire::types::{HttpStatus, StatusCode, TokenBucket};
@@ -26,13 +29,16 @@ use super::chain::{self, Effect};
 use super::config::{Options, Read, required};
 use super::value::{Piece, pieces};
 
-/// Clients that one route of one Envoy counts; the one that was seen longest ago is forgotten first.
-const MAX_KEYS: u32 = 20_000;
+/// Clients that one filter of one Envoy counts; the one that was seen longest ago is forgotten first.
+const MAX_KEYS: u32 = 100_000;
 
 /// The longest time that a bucket takes to fill, a year.
 const MAX_SECONDS: i64 = 366 * 86_400;
 
-/// The descriptor's key for what has not the header that is counted by.
+/// Keys of descriptors: which limit, the client's address, a header, and that it is not there.
+const LIMIT: &str = "limit";
+const ADDRESS: &str = "remote_address";
+const HEADER: &str = "header";
 const ABSENT: &str = "absent";
 
 /// So many requests in a time.
@@ -118,40 +124,122 @@ fn limit(
     }
     let kind = options.text("key_type")?;
     let key = options.text("key")?;
-    let counted = Counted::read(kind.as_deref().unwrap_or("var"), key.as_deref())?;
-    let mut message = LocalRateLimit {
-        stat_prefix: "limit".to_owned(),
-        status: Some(HttpStatus {
-            code: status.into(),
-        }),
-        filter_enabled: Some(always()),
-        filter_enforced: Some(always()),
-        enable_x_ratelimit_headers: if quota {
-            XRateLimitHeadersRfcVersion::DraftVersion03
+    let kind = kind.as_deref().unwrap_or("var");
+    Ok(vec![Effect::Limit(Limit {
+        status: status.into(),
+        quota,
+        counted: Counted::read(kind, key.as_deref(), options.authenticated)?,
+        bucket,
+    })])
+}
+
+/// A limit of one plugin.
+#[derive(Debug, Clone)]
+pub(super) struct Limit {
+    status: i32,
+    quota: bool,
+    counted: Counted,
+    bucket: TokenBucket,
+}
+
+impl Limit {
+    /// Who counts it, what a request that is counted says, and the buckets. `id` is like no other
+    /// limit's.
+    pub(super) fn counted(&self, global: bool, id: &str) -> (Group, Vec<RateLimit>, Limits) {
+        let group = Group {
+            global,
+            status: self.status,
+            quota: self.quota,
+        };
+        let (said, buckets) = self.counted.descriptors(id, &self.bucket);
+        let limits = Limits(BTreeMap::from([(group, buckets)]));
+        (group, said, limits)
+    }
+}
+
+/// Limits that one filter counts. Those of global rules are counted before it is known who asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Group {
+    global: bool,
+    status: i32,
+    quota: bool,
+}
+
+impl Group {
+    /// The name of its filter, in chains and in the route configuration.
+    pub(super) fn name(self) -> String {
+        let scope = if self.global {
+            "global_rules/limits"
         } else {
-            XRateLimitHeadersRfcVersion::Off
-        }
-        .into(),
-        ..Default::default()
-    };
-    match counted {
-        Counted::Together => message.token_bucket = Some(bucket),
-        counted => {
-            // Whom no descriptor catches. There is nobody, but the field is needed.
-            message.token_bucket = Some(TokenBucket {
-                max_tokens: 1,
-                tokens_per_fill: Some(1),
+            "limits"
+        };
+        let quota = if self.quota { "/told" } else { "" };
+        format!("{scope}/{}{quota}", self.status)
+    }
+
+    /// Its filter, which counts whatever the route configuration says.
+    pub(super) fn filter(self) -> Any {
+        Any::pack(&self.message(Vec::new()))
+    }
+
+    fn message(self, descriptors: Vec<LocalRateLimitDescriptor>) -> LocalRateLimit {
+        let headers = match self.quota {
+            true => XRateLimitHeadersRfcVersion::DraftVersion03,
+            false => XRateLimitHeadersRfcVersion::Off,
+        };
+        LocalRateLimit {
+            stat_prefix: "limits".to_owned(),
+            status: Some(HttpStatus { code: self.status }),
+            // Who is counted by no other bucket is not limited.
+            token_bucket: Some(TokenBucket {
+                max_tokens: u32::MAX,
+                tokens_per_fill: Some(u32::MAX),
                 fill_interval: Some(Duration {
                     seconds: 1,
                     nanos: 0,
                 }),
-            });
-            message.always_consume_default_token_bucket = Some(false);
-            message.max_dynamic_descriptors = Some(MAX_KEYS);
-            (message.rate_limits, message.descriptors) = counted.descriptors(&bucket);
+            }),
+            always_consume_default_token_bucket: Some(false),
+            filter_enabled: Some(always()),
+            filter_enforced: Some(always()),
+            enable_x_ratelimit_headers: headers.into(),
+            max_dynamic_descriptors: Some(MAX_KEYS),
+            descriptors,
+            ..Default::default()
         }
     }
-    Ok(vec![chain::filter("", &message)])
+}
+
+/// The buckets of limits. They stand in the route configuration, once: in a route there would be one for
+/// each of its paths, hosts and ways, and a client could choose.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Limits(BTreeMap<Group, Vec<LocalRateLimitDescriptor>>);
+
+impl Limits {
+    /// Adds those of others.
+    pub(crate) fn extend(&mut self, other: &Self) {
+        for (group, buckets) in &other.0 {
+            let all = self.0.entry(*group).or_default();
+            all.extend(buckets.iter().cloned());
+        }
+    }
+
+    /// Those of global rules, or those of a route alone.
+    #[must_use]
+    pub(crate) fn only(&self, global: bool) -> Self {
+        let of = self.0.iter().filter(|(group, _)| group.global == global);
+        Self(
+            of.map(|(group, buckets)| (*group, buckets.clone()))
+                .collect(),
+        )
+    }
+
+    /// For `RouteConfiguration.typed_per_filter_config`.
+    pub(crate) fn filter_config(self) -> BTreeMap<String, Any> {
+        let all = self.0.into_iter();
+        all.map(|(group, buckets)| (group.name(), Any::pack(&group.message(buckets))))
+            .collect()
+    }
 }
 
 fn always() -> RuntimeFractionalPercent {
@@ -162,7 +250,7 @@ fn always() -> RuntimeFractionalPercent {
 }
 
 /// What requests are told apart by.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Counted {
     /// Nothing.
     Together,
@@ -171,7 +259,7 @@ enum Counted {
 }
 
 impl Counted {
-    fn read(kind: &str, key: Option<&str>) -> Read<Self> {
+    fn read(kind: &str, key: Option<&str>, authenticated: bool) -> Read<Self> {
         let key = key.unwrap_or("remote_addr");
         let variables = match kind {
             "constant" => return Ok(Self::Together),
@@ -190,6 +278,8 @@ impl Counted {
         for variable in variables {
             match (variable, variable.strip_prefix("http_")) {
                 ("remote_addr", _) => address = true,
+                // Nobody says who asks: what a client writes there counts for nothing.
+                ("consumer_name", _) if !authenticated => address = true,
                 ("consumer_name", _) => headers.push(CONSUMER.to_owned()),
                 ("http_host", _) | (_, None) => {
                     return Err(format!(
@@ -201,50 +291,50 @@ impl Counted {
         }
         headers.sort();
         headers.dedup();
-        // With several headers, what is counted together when some are absent could not be said.
-        if headers.len() + usize::from(address) > 1
-            && kind == "var_combination"
-            && headers.len() > 1
-        {
+        if headers.len() > 1 {
             return Err("option key: requests can't be counted by several headers".to_owned());
         }
         Ok(Self::By { address, headers })
     }
 
     /// What a request counts for, and the buckets. Who has not the header is counted by address.
-    fn descriptors(self, bucket: &TokenBucket) -> (Vec<RateLimit>, Vec<LocalRateLimitDescriptor>) {
-        let Self::By { address, headers } = self else {
-            return (Vec::new(), Vec::new());
-        };
+    fn descriptors(
+        &self,
+        id: &str,
+        bucket: &TokenBucket,
+    ) -> (Vec<RateLimit>, Vec<LocalRateLimitDescriptor>) {
         let mut alternatives = Vec::new();
-        match headers.into_iter().next() {
-            None => alternatives.push((vec![remote_address()], vec![entry("remote_address", "")])),
-            Some(header) => {
-                let mut actions = vec![request_header(&header)];
-                let mut entries = vec![entry("header", "")];
-                if address {
-                    actions.push(remote_address());
-                    entries.push(entry("remote_address", ""));
+        match self {
+            Self::Together => alternatives.push((Vec::new(), Vec::new())),
+            Self::By { address, headers } => match headers.first() {
+                None => alternatives.push((vec![remote_address()], vec![entry(ADDRESS, "")])),
+                Some(header) => {
+                    let mut actions = vec![request_header(header)];
+                    let mut entries = vec![entry(HEADER, "")];
+                    if *address {
+                        actions.push(remote_address());
+                        entries.push(entry(ADDRESS, ""));
+                    }
+                    alternatives.push((actions, entries));
+                    let actions = vec![has_not(header), remote_address()];
+                    alternatives.push((actions, vec![entry(ABSENT, HEADER), entry(ADDRESS, "")]));
                 }
-                alternatives.push((actions, entries));
-                alternatives.push((
-                    vec![has_not(&header), remote_address()],
-                    vec![entry(ABSENT, "header"), entry("remote_address", "")],
-                ));
-            }
+            },
         }
         alternatives
             .into_iter()
-            .map(|(actions, entries)| {
-                let limit = RateLimit {
+            .map(|(mut actions, mut entries)| {
+                actions.insert(0, limit_id(id));
+                entries.insert(0, entry(LIMIT, id));
+                let said = RateLimit {
                     actions,
                     ..Default::default()
                 };
                 let descriptor = LocalRateLimitDescriptor {
                     entries,
-                    token_bucket: Some(bucket.clone()),
+                    token_bucket: Some(*bucket),
                 };
-                (limit, descriptor)
+                (said, descriptor)
             })
             .unzip()
     }
@@ -263,6 +353,14 @@ fn action(specifier: ActionSpecifier) -> Action {
     }
 }
 
+fn limit_id(id: &str) -> Action {
+    action(ActionSpecifier::GenericKey(GenericKey {
+        descriptor_key: LIMIT.to_owned(),
+        descriptor_value: id.to_owned(),
+        ..Default::default()
+    }))
+}
+
 fn remote_address() -> Action {
     action(ActionSpecifier::RemoteAddress(RemoteAddress {}))
 }
@@ -270,7 +368,7 @@ fn remote_address() -> Action {
 fn request_header(name: &str) -> Action {
     action(ActionSpecifier::RequestHeaders(RequestHeaders {
         header_name: name.to_owned(),
-        descriptor_key: "header".to_owned(),
+        descriptor_key: HEADER.to_owned(),
         skip_if_absent: false,
     }))
 }
@@ -278,7 +376,7 @@ fn request_header(name: &str) -> Action {
 fn has_not(name: &str) -> Action {
     action(ActionSpecifier::HeaderValueMatch(HeaderValueMatch {
         descriptor_key: ABSENT.to_owned(),
-        descriptor_value: "header".to_owned(),
+        descriptor_value: HEADER.to_owned(),
         expect_match: Some(false),
         headers: vec![HeaderMatcher {
             name: name.to_owned(),

@@ -1,8 +1,11 @@
 //! Owns the order in which plugins run: APISIX's phases and priorities. Must not know: what they do.
 
+use std::cmp::Reverse;
+
 use bellwether::name::Name;
 
 use super::chain::Effect;
+use super::{Part, Unsupported};
 
 /// When a plugin looks at a request. All of the first phase run before any of the second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,6 +25,16 @@ pub(super) struct Step {
     pub(super) priority: i64,
     pub(super) plugin: String,
     pub(super) effects: Vec<Effect>,
+}
+
+impl Step {
+    pub(super) fn unsupported(&self, reason: String) -> Unsupported {
+        Unsupported {
+            plugin: self.plugin.clone(),
+            rule: self.rule.clone(),
+            reason,
+        }
+    }
 }
 
 /// The priority and the phase of a plugin in APISIX, or `None` if it can't be run.
@@ -45,15 +58,10 @@ pub(super) fn of(plugin: &str) -> Option<(i64, Phase)> {
 }
 
 /// Sorts as APISIX runs them; a higher priority is first.
-pub(super) fn sort(steps: &mut [Step]) {
-    steps.sort_by(|a, b| {
-        let global = |step: &Step| step.rule.is_none();
-        (global(a), a.phase, -a.priority, &a.rule, &a.plugin).cmp(&(
-            global(b),
-            b.phase,
-            -b.priority,
-            &b.rule,
-            &b.plugin,
-        ))
+pub(super) fn sort(parts: &mut [Part]) {
+    parts.sort_by_cached_key(|Part { step, .. }| {
+        let own = step.rule.is_none();
+        let name = (step.rule.clone(), step.plugin.clone());
+        (own, step.phase, Reverse(step.priority), name)
     });
 }

@@ -1,43 +1,22 @@
-//! Owns regular expressions of plugins in RE2's dialect, groups kept. Must not know: what is matched.
-//!
-//! A pattern is parsed and written again from its structure, so that only what RE2 knows is sent.
+//! Owns substitutions by regular expressions of plugins. Must not know: RE2's dialect, what is matched.
 
 use std::fmt::Write;
 
-use regex_syntax::ParserBuilder;
-use regex_syntax::hir::{Class, Hir, HirKind, Look};
-
-use crate::wire::matcher::regex_matcher::{EngineType, GoogleRe2};
-use crate::wire::matcher::string_matcher::MatchPattern;
+use crate::route::re2::{self, Field};
 use crate::wire::matcher::{RegexMatchAndSubstitute, RegexMatcher, StringMatcher};
-
-/// Instructions of a program that are asked for: Envoy refuses more than 100 unasked.
-const MAX_PROGRAM: u32 = 40_000;
-
-/// Bytes of a pattern as it is sent; RE2 makes a few instructions of each.
-const MAX_BYTES: usize = 4_096;
-
-/// How often RE2 repeats at most, `x{1000}`.
-const MAX_REPEAT: u32 = 1_000;
 
 /// The highest group that RE2's substitutions can name.
 const MAX_GROUP: usize = 9;
 
 /// A search for `pattern` anywhere, as a condition on a whole text.
 pub(super) fn search(pattern: &str) -> Option<StringMatcher> {
-    let (printed, _) = print(pattern)?;
-    Some(StringMatcher {
-        match_pattern: Some(MatchPattern::SafeRegex(matcher(format!(
-            "(?s:.*)(?:{printed})(?s:.*)"
-        )))),
-        ..Default::default()
-    })
+    re2::text(re2::search(pattern, false, Field::Whole)?).ok()
 }
 
 /// The substitution of the first match of `pattern` by `template` (`$0` to `$9`, `$$`), which leaves
 /// what is around it.
 pub(super) fn substitute(pattern: &str, template: &str) -> Option<RegexMatchAndSubstitute> {
-    let (printed, groups) = print(pattern)?;
+    let (printed, groups) = re2::with_groups(pattern)?;
     // 1 is what stands before, 2 is the match, then its groups, then what stands behind. RE2 replaces
     // every match, so all of the text has to be one.
     let after = groups + 3;
@@ -65,7 +44,7 @@ pub(super) fn substitute(pattern: &str, template: &str) -> Option<RegexMatchAndS
     push_literal(&mut substitution, rest);
     let _ = write!(substitution, "\\{after}");
     Some(RegexMatchAndSubstitute {
-        pattern: Some(matcher(format!("^((?s:.*?))({printed})((?s:.*))$"))),
+        pattern: Some(re2::whole(format!("^((?s:.*?))({printed})((?s:.*))$")).ok()?),
         substitution,
     })
 }
@@ -84,139 +63,4 @@ pub(super) fn replace(substitution: String) -> RegexMatchAndSubstitute {
 /// Text that means itself in a substitution.
 pub(super) fn push_literal(out: &mut String, text: &str) {
     out.push_str(&text.replace('\\', "\\\\"));
-}
-
-fn matcher(regex: String) -> RegexMatcher {
-    RegexMatcher {
-        engine_type: Some(EngineType::GoogleRe2(GoogleRe2 {
-            max_program_size: Some(MAX_PROGRAM),
-        })),
-        regex,
-    }
-}
-
-/// The pattern in RE2's dialect, and its number of groups.
-fn print(pattern: &str) -> Option<(String, usize)> {
-    let hir = ParserBuilder::new()
-        .unicode(false)
-        .utf8(false)
-        .build()
-        .parse(pattern)
-        .ok()?;
-    let mut out = String::new();
-    push(&mut out, &hir)?;
-    let groups = hir.properties().explicit_captures_len();
-    (out.len() <= MAX_BYTES).then_some((out, groups))
-}
-
-fn push(out: &mut String, hir: &Hir) -> Option<()> {
-    if out.len() > MAX_BYTES {
-        return None;
-    }
-    match hir.kind() {
-        HirKind::Empty => out.push_str("(?:)"),
-        HirKind::Literal(literal) => {
-            let text = std::str::from_utf8(&literal.0).ok()?;
-            text.chars().for_each(|letter| push_letter(out, letter));
-        }
-        HirKind::Class(Class::Unicode(class)) => {
-            if class.ranges().is_empty() {
-                return None;
-            }
-            out.push('[');
-            for range in class.ranges() {
-                let (from, to) = (u32::from(range.start()), u32::from(range.end()));
-                let _ = write!(out, "\\x{{{from:x}}}-\\x{{{to:x}}}");
-            }
-            out.push(']');
-        }
-        HirKind::Class(Class::Bytes(class)) => push_bytes(out, class)?,
-        HirKind::Look(look) => out.push_str(match look {
-            Look::Start => "\\A",
-            Look::End => "\\z",
-            Look::WordAscii => "\\b",
-            Look::WordAsciiNegate => "\\B",
-            _ => return None,
-        }),
-        HirKind::Repetition(repetition) => {
-            let most = repetition.max.unwrap_or(repetition.min);
-            if most > MAX_REPEAT || (most > 1 && holds_repetition(&repetition.sub)) {
-                return None;
-            }
-            out.push_str("(?:");
-            push(out, &repetition.sub)?;
-            out.push(')');
-            match (repetition.min, repetition.max) {
-                (0, None) => out.push('*'),
-                (1, None) => out.push('+'),
-                (0, Some(1)) => out.push('?'),
-                (min, None) => write!(out, "{{{min},}}").ok()?,
-                (min, Some(max)) => write!(out, "{{{min},{max}}}").ok()?,
-            }
-            if !repetition.greedy {
-                out.push('?');
-            }
-        }
-        HirKind::Capture(capture) => {
-            out.push('(');
-            push(out, &capture.sub)?;
-            out.push(')');
-        }
-        HirKind::Concat(all) => all.iter().try_for_each(|one| {
-            out.push_str("(?:");
-            push(out, one)?;
-            out.push(')');
-            Some(())
-        })?,
-        HirKind::Alternation(all) => {
-            for (at, one) in all.iter().enumerate() {
-                out.push_str(if at == 0 { "(?:" } else { "|" });
-                push(out, one)?;
-            }
-            out.push(')');
-        }
-    }
-    Some(())
-}
-
-/// Whether there is a counted repetition in it: within another one its size multiplies.
-fn holds_repetition(hir: &Hir) -> bool {
-    match hir.kind() {
-        HirKind::Repetition(inner) => {
-            inner.max.unwrap_or(inner.min) > 1 || holds_repetition(&inner.sub)
-        }
-        HirKind::Capture(capture) => holds_repetition(&capture.sub),
-        HirKind::Concat(all) | HirKind::Alternation(all) => all.iter().any(holds_repetition),
-        _ => false,
-    }
-}
-
-/// A class of bytes. What is beyond ASCII stands for any letter beyond it, as a path has none raw.
-fn push_bytes(out: &mut String, class: &regex_syntax::hir::ClassBytes) -> Option<()> {
-    if class.ranges().is_empty() {
-        return None;
-    }
-    out.push('[');
-    for range in class.ranges() {
-        let (from, to) = (range.start(), range.end());
-        if from < 0x80 {
-            let _ = write!(out, "\\x{{{from:x}}}-\\x{{{:x}}}", to.min(0x7f));
-        }
-        if to >= 0x80 {
-            if to != 0xff {
-                return None;
-            }
-            out.push_str("\\x{80}-\\x{10ffff}");
-        }
-    }
-    out.push(']');
-    Some(())
-}
-
-fn push_letter(out: &mut String, letter: char) {
-    if letter.is_ascii_alphanumeric() || letter == '/' || !letter.is_ascii() {
-        out.push(letter);
-    } else {
-        let _ = write!(out, "\\x{{{:x}}}", u32::from(letter));
-    }
 }

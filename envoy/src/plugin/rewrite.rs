@@ -83,6 +83,7 @@ pub(super) fn response_rewrite(options: &mut Options) -> Read<Vec<Effect>> {
 
 /// `headers`, with what to add, remove and set in that order, or just what to set.
 fn headers(options: &mut Options, keeps_empty: bool) -> Read<Vec<Change>> {
+    let authenticated = options.authenticated;
     let Some(headers) = options.map("headers")? else {
         return Ok(Vec::new());
     };
@@ -93,12 +94,19 @@ fn headers(options: &mut Options, keeps_empty: bool) -> Read<Vec<Change>> {
             "headers",
             &Value::Object(headers),
             Kind::SetOrRemove,
+            authenticated,
         )?;
         return Ok(changes);
     }
     let mut verbs = Options::of(&headers);
     if let Some(value) = verbs.take("add") {
-        push(&mut changes, "headers.add", &value, Kind::Add)?;
+        push(
+            &mut changes,
+            "headers.add",
+            &value,
+            Kind::Add,
+            authenticated,
+        )?;
     }
     for name in verbs.texts("remove")?.unwrap_or_default() {
         changes.push(chain::remove(header_name(&name)?));
@@ -109,7 +117,7 @@ fn headers(options: &mut Options, keeps_empty: bool) -> Read<Vec<Change>> {
         } else {
             Kind::SetOrRemove
         };
-        push(&mut changes, "headers.set", &value, kind)?;
+        push(&mut changes, "headers.set", &value, kind, authenticated)?;
     }
     verbs
         .finish()
@@ -133,12 +141,18 @@ enum Kind {
     SetOrRemove,
 }
 
-fn push(changes: &mut Vec<Change>, option: &str, value: &Value, kind: Kind) -> Read<()> {
+fn push(
+    changes: &mut Vec<Change>,
+    option: &str,
+    value: &Value,
+    kind: Kind,
+    authenticated: bool,
+) -> Read<()> {
     for (name, values) in pairs(option, value)? {
         let name = header_name(&name)?;
         let within = |error: String| format!("option {option}: {error}");
         for (at, value) in values.iter().enumerate() {
-            let text = template(value).map_err(within)?;
+            let text = template(value, authenticated).map_err(within)?;
             changes.push(match kind {
                 Kind::SetOrRemove if value.is_empty() => chain::remove(name),
                 Kind::Set | Kind::SetOrRemove if at == 0 => chain::set(name, &text),

@@ -5,13 +5,29 @@ use serde_json::{Map, Value};
 
 use super::config::Read;
 
-/// The name of a header that may be changed. Envoy forbids `host` and what begins with a colon.
+/// Headers that say how a message is sent. Envoy forbids `host`; others it would send as they are told.
+const FRAMING: [&str; 9] = [
+    "host",
+    "connection",
+    "content-length",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+];
+
+/// The name of a header that may be changed; Envoy forbids what begins with a colon.
 pub(super) fn header_name(name: &str) -> Read<&str> {
     let is_token = !name.is_empty() && name.bytes().all(is_token);
     match name {
         _ if !is_token => Err(format!("{name:?} is not the name of a header")),
-        _ if name.eq_ignore_ascii_case("host") => {
-            Err("header host can't be changed as a header".to_owned())
+        _ if FRAMING
+            .iter()
+            .any(|framing| name.eq_ignore_ascii_case(framing)) =>
+        {
+            Err(format!("header {name} can't be changed as a header"))
         }
         _ => Ok(name),
     }
@@ -29,12 +45,13 @@ pub(super) fn literal(text: &str) -> Read<String> {
     Ok(text.replace('%', "%%"))
 }
 
-/// Text with nginx's variables, in Envoy's words.
-pub(super) fn template(text: &str) -> Read<String> {
+/// Text with nginx's variables, in Envoy's words. Where nobody is `authenticated` there is no consumer.
+pub(super) fn template(text: &str, authenticated: bool) -> Read<String> {
     let mut out = String::new();
     for piece in pieces(text) {
         match piece {
             Piece::Text(text) => out.push_str(&literal(text)?),
+            Piece::Variable("consumer_name") if !authenticated => {}
             Piece::Variable(name) => out.push_str(&command(name)?),
         }
     }
@@ -173,17 +190,17 @@ mod tests {
 
     #[test]
     fn commands_of_envoy_can_not_be_smuggled_in() {
-        assert_eq!(template("100% %REQ(x)%").unwrap(), "100%% %%REQ(x)%%");
+        assert_eq!(template("100% %REQ(x)%", true).unwrap(), "100%% %%REQ(x)%%");
         assert_eq!(
-            template("$remote_addr").unwrap(),
+            template("$remote_addr", true).unwrap(),
             "%DOWNSTREAM_REMOTE_ADDRESS_WITHOUT_PORT%"
         );
         assert_eq!(
-            template("<$http_user_agent>").unwrap(),
+            template("<$http_user_agent>", true).unwrap(),
             "<%REQ(user-agent)%>"
         );
-        assert!(template("$upstream_addr").is_err());
-        assert!(template("a\r\nb: c").is_err());
+        assert!(template("$upstream_addr", true).is_err());
+        assert!(template("a\r\nb: c", true).is_err());
         assert!(header_name("Host").is_err() && header_name(":path").is_err());
         assert!(header_name("a b").is_err() && header_name("").is_err());
     }

@@ -151,19 +151,17 @@ fn hash_policies(balancing: Option<&native::Balancing>, client: Client) -> Vec<H
         terminal,
         policy_specifier: Some(specifier),
     };
-    let mut policies: Vec<HashPolicy> = match HashOn::try_from(balancing.hash_on) {
+    let found: Vec<PolicySpecifier> = match HashOn::try_from(balancing.hash_on) {
         Ok(HashOn::Consumer) | Err(_) => Vec::new(),
-        Ok(HashOn::Header) => vec![header_hash(&balancing.hash_key)],
-        Ok(HashOn::Cookie) => vec![cookie_hash(&balancing.hash_key)],
+        Ok(HashOn::Header) => header_hash(&balancing.hash_key).into_iter().collect(),
+        Ok(HashOn::Cookie) => cookie_hash(&balancing.hash_key).into_iter().collect(),
         Ok(HashOn::Variable) => variable_hash(&balancing.hash_key).into_iter().collect(),
         Ok(HashOn::VariableCombination) => variables(&balancing.hash_key)
             .filter_map(variable_hash)
             .collect(),
-    }
-    .into_iter()
-    .flatten()
-    .map(|specifier| of(specifier, true))
-    .collect();
+    };
+    let found = found.into_iter();
+    let mut policies: Vec<HashPolicy> = found.map(|specifier| of(specifier, true)).collect();
     if policies.len() > 1 {
         // Of several, all that are there count.
         for policy in &mut policies {
@@ -205,27 +203,28 @@ fn cookie_hash(name: &str) -> Option<PolicySpecifier> {
     }))
 }
 
-fn variable_hash(name: &str) -> Option<Option<PolicySpecifier>> {
-    Some(match name {
-        "remote_addr" => Some(PolicySpecifier::ConnectionProperties(
-            ConnectionProperties { source_ip: true },
-        )),
+fn variable_hash(name: &str) -> Option<PolicySpecifier> {
+    match name {
+        "remote_addr" => {
+            let source_ip = true;
+            let properties = ConnectionProperties { source_ip };
+            Some(PolicySpecifier::ConnectionProperties(properties))
+        }
         "uri" | "request_uri" => header_of(":path"),
         "host" | "hostname" | "server_name" => header_of(":authority"),
         _ => {
             if let Some(header) = name.strip_prefix("http_") {
-                header_hash(header)
-            } else if let Some(cookie) = name.strip_prefix("cookie_") {
-                cookie_hash(cookie)
-            } else if let Some(arg) = name.strip_prefix("arg_").filter(|arg| !arg.is_empty()) {
-                Some(PolicySpecifier::QueryParameter(QueryParameter {
-                    name: arg.to_owned(),
-                }))
-            } else {
-                None
+                return header_hash(header);
             }
+            if let Some(cookie) = name.strip_prefix("cookie_") {
+                return cookie_hash(cookie);
+            }
+            let name = name.strip_prefix("arg_").filter(|arg| !arg.is_empty())?;
+            Some(PolicySpecifier::QueryParameter(QueryParameter {
+                name: name.to_owned(),
+            }))
         }
-    })
+    }
 }
 
 fn header_of(name: &str) -> Option<PolicySpecifier> {
@@ -267,7 +266,6 @@ pub(crate) fn answer(route: &mut Route, status: StatusCode, message: Option<&str
             specifier: Some(Specifier::InlineString(format!(
                 "{{\"error_msg\":\"{text}\"}}\n"
             ))),
-            ..DataSource::default()
         }),
         ..DirectResponseAction::default()
     }));
@@ -282,7 +280,6 @@ pub(crate) fn set_header(name: &str, value: &str) -> HeaderValueOption {
         header: Some(HeaderValue {
             key: name.to_owned(),
             value: value.to_owned(),
-            ..HeaderValue::default()
         }),
         append_action: HeaderAppendAction::OverwriteIfExistsOrAdd.into(),
         ..HeaderValueOption::default()

@@ -10,7 +10,7 @@ use http::StatusCode;
 use prost::Message;
 
 use crate::Client;
-use crate::plugin::{self, Context};
+use crate::plugin::{self, Context, Limits};
 use crate::route::action::{self, CLOSED, PLUGIN};
 use crate::route::clause::{Clause, Known, header};
 use crate::route::condition;
@@ -35,6 +35,8 @@ pub(crate) struct Compiled {
     pub(crate) entries: Vec<(Order, Vec<Vec<u8>>)>,
     /// Clusters that requests go to.
     pub(crate) clusters: BTreeSet<Name>,
+    /// What of its requests is counted.
+    pub(crate) limits: Limits,
     /// What can't be expressed, and what becomes of it.
     pub(crate) unsupported: BTreeSet<String>,
 }
@@ -198,12 +200,14 @@ impl Outcome {
             .map_err(|unsupported| unsupported.to_string())
             .and_then(|applied| {
                 compiled.unsupported.extend(applied.notes.iter().cloned());
+                compiled.limits = applied.limits.only(false);
                 ways(view, native, &base, applied, &mut compiled.clusters)
             });
         match made {
             Ok(ways) => Self::Said(ways),
             Err(reason) => {
                 compiled.clusters.clear();
+                compiled.limits = Limits::default();
                 compiled.unsupported.clear();
                 compiled
                     .unsupported

@@ -8,7 +8,7 @@ use bellwether::wire::native;
 use http::StatusCode;
 use prost::Message;
 
-use crate::plugin::{self, Action, Applied, Consumers, Context, Unsupported};
+use crate::plugin::{self, Action, Applied, Consumers, Context, Limits, Unsupported};
 use crate::route::action::{self, CLOSED};
 use crate::route::clause::{Clause, Known};
 use crate::route::compile::on;
@@ -21,9 +21,19 @@ use crate::wire::route::route_match::PathSpecifier;
 /// What can't be expressed of which global rule, and what becomes of it.
 pub(crate) type Problems = Vec<(ResourceId, String)>;
 
-/// Encoded routes for what no other takes, or the global rules that close all routes.
-pub(crate) fn last(view: &View<'_>, consumers: &Consumers) -> Result<Vec<Vec<u8>>, Problems> {
+/// What becomes of requests that no route takes.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Last {
+    /// Encoded.
+    pub(crate) routes: Vec<Vec<u8>>,
+    /// What global rules count.
+    pub(crate) limits: Limits,
+}
+
+/// Says what becomes of them, or which global rules close all routes.
+pub(crate) fn last(view: &View<'_>, consumers: &Consumers) -> Result<Last, Problems> {
     let applied = rules(view, consumers)?;
+    let limits = applied.limits.only(true);
     let mut base = Route::default();
     action::answer(&mut base, StatusCode::NOT_FOUND, None, view.client);
     let none = native::Route::default();
@@ -48,7 +58,7 @@ pub(crate) fn last(view: &View<'_>, consumers: &Consumers) -> Result<Vec<Vec<u8>
         );
         routes.extend(known.yes.into_iter().map(|clause| open(clause, &way)));
     }
-    Ok(routes)
+    Ok(Last { routes, limits })
 }
 
 /// What the global rules do together. Where there is no route there is nothing to split.
@@ -61,6 +71,7 @@ fn rules(view: &View<'_>, consumers: &Consumers) -> Result<Applied, Problems> {
     let has_cluster = |name: &str| view.native.clusters.contains_key(name);
     let apply = |global_rules: &BTreeMap<Name, native::GlobalRule>| {
         let context = Context {
+            name: "",
             global_rules,
             consumers,
             has_cluster: &has_cluster,

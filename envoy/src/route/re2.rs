@@ -191,9 +191,27 @@ pub(crate) fn search(pattern: &str, caseless: bool, field: Field) -> Option<Stri
     let mut printer = Printer {
         out: String::new(),
         field,
+        groups: false,
+        repeats: 1,
     };
     printer.search(&hir)?;
     Some(printer.out)
+}
+
+/// Says `pattern` itself, its groups kept, and how many these are; `None` as for [`search`].
+pub(crate) fn with_groups(pattern: &str) -> Option<(String, usize)> {
+    if reads_otherwise(pattern)? {
+        return None;
+    }
+    let hir = bytes(false).parse(pattern).ok()?;
+    let mut printer = Printer {
+        out: String::new(),
+        field: Field::Whole,
+        groups: true,
+        repeats: 1,
+    };
+    printer.print(&hir)?;
+    Some((printer.out, hir.properties().explicit_captures_len()))
 }
 
 /// Whether the parser reads something else than the agent and APISIX do: a possessive quantifier as one
@@ -222,6 +240,10 @@ fn reads_otherwise(pattern: &str) -> Option<bool> {
 struct Printer {
     out: String,
     field: Field,
+    /// Whether groups are kept, and what they take.
+    groups: bool,
+    /// How often all repetitions around what is printed repeat it together: RE2 has one limit for that.
+    repeats: u32,
 }
 
 impl Printer {
@@ -287,13 +309,13 @@ impl Printer {
             }
             HirKind::Class(class) => self.class(class)?,
             HirKind::Repetition(repetition) => {
-                if repetition.min > MAX_REPEAT || repetition.max.is_some_and(|max| max > MAX_REPEAT)
-                {
-                    return None;
-                }
+                let times = repetition.max.unwrap_or(repetition.min).max(1);
+                let around = self.repeats;
+                self.repeats = around.checked_mul(times).filter(|all| *all <= MAX_REPEAT)?;
                 self.out.push_str("(?:");
                 self.print(&repetition.sub)?;
                 self.out.push(')');
+                self.repeats = around;
                 let _ = match (repetition.min, repetition.max) {
                     (0, None) => write!(self.out, "*"),
                     (1, None) => write!(self.out, "+"),
@@ -301,9 +323,12 @@ impl Printer {
                     (min, None) => write!(self.out, "{{{min},}}"),
                     (min, Some(max)) => write!(self.out, "{{{min},{max}}}"),
                 };
+                if self.groups && !repetition.greedy {
+                    self.out.push('?');
+                }
             }
             HirKind::Capture(capture) => {
-                self.out.push_str("(?:");
+                self.out.push_str(if self.groups { "(" } else { "(?:" });
                 self.print(&capture.sub)?;
                 self.out.push(')');
             }
@@ -447,7 +472,16 @@ mod tests {
     #[test]
     fn what_re2_does_not_know_is_not_said() {
         for pattern in [
-            "(?=a)b", "(?<!a)b", "(a)\\1", "a++", "(?>a)", "(?R)", "\\p{L}", "(", "a{1001}",
+            "(?=a)b",
+            "(?<!a)b",
+            "(a)\\1",
+            "a++",
+            "(?>a)",
+            "(?R)",
+            "\\p{L}",
+            "(",
+            "a{1001}",
+            "(a{100}){11}",
             "[\\xe9]",
         ] {
             assert_eq!(search(pattern, false, Field::Whole), None, "{pattern}");

@@ -126,6 +126,7 @@ fn finish(route: &mut Route, branch: &Branch) {
         return;
     };
     forward.regex_rewrite.clone_from(&branch.path);
+    forward.rate_limits.clone_from(&branch.rate_limits);
     if let Some(host) = &branch.host {
         // What an upstream asks for is stronger (`docs/apisix.md` §3.4).
         forward

@@ -183,6 +183,40 @@ fn a_connection_gets_the_certificate_of_its_server_name() {
     assert_eq!(said.len(), 3, "{said:?}");
 }
 
+/// A host for which clients must show a certificate is not reached through the name of another, and an
+/// open host within its wildcard is still open. What it comes to in Envoy is shown with a real one.
+#[test]
+fn a_guarded_host_is_refused_on_connections_for_other_names() {
+    let mut bench = Bench::new(Client::Envoy);
+    bench.put(vec![certificate(
+        "ssls/1",
+        &["open.b.com"],
+        Certificate::default(),
+    )]);
+    let filters = |bench: &Bench| {
+        let https = bench.listener("https").unwrap();
+        let http = bench.listener("http").unwrap();
+        let names = |listener: &Listener| -> Vec<String> {
+            let filters = manager(listener, 0).http_filters.into_iter();
+            filters.map(|filter| filter.name).collect()
+        };
+        (names(&https), names(&http))
+    };
+    let guard = "bellwether.client_certificates".to_owned();
+    assert!(!filters(&bench).0.contains(&guard));
+    let strict = Certificate {
+        client_validation: Some(ClientValidation {
+            ca: "ca".into(),
+            ..ClientValidation::default()
+        }),
+        ..Certificate::default()
+    };
+    bench.put(vec![certificate("ssls/2", &["a.com", "*.b.com"], strict)]);
+    let (https, http) = filters(&bench);
+    assert_eq!(https[0], guard, "before anything else");
+    assert!(!http.contains(&guard), "nobody can show one there");
+}
+
 /// A27, A39: a listener for each name that may be dialled, with what gRPC clients accept.
 #[test]
 fn grpc_clients_dial_hosts_and_names_of_the_settings() {
