@@ -28,6 +28,7 @@ pub const SOTW: &str =
 
 /// What the server may send without being read, in bytes a stream.
 const SMALL_WINDOW: u32 = 1024;
+const LARGE_WINDOW: u32 = 4 << 20;
 
 type Body = StreamBody<tokio_stream::adapters::Map<ReceiverStream<Bytes>, fn(Bytes) -> Sent>>;
 type Sent = Result<Frame<Bytes>, Infallible>;
@@ -46,10 +47,20 @@ pub struct Call {
 }
 
 impl Connection {
+    /// One that takes little before it is read.
     pub async fn open(server: SocketAddr) -> Self {
+        Self::with_window(server, SMALL_WINDOW).await
+    }
+
+    /// One that reads what comes.
+    pub async fn reading(server: SocketAddr) -> Self {
+        Self::with_window(server, LARGE_WINDOW).await
+    }
+
+    async fn with_window(server: SocketAddr, window: u32) -> Self {
         let io = TokioIo::new(TcpStream::connect(server).await.unwrap());
         let (requests, connection) = http2::Builder::new(TokioExecutor::new())
-            .initial_stream_window_size(SMALL_WINDOW)
+            .initial_stream_window_size(window)
             .max_concurrent_reset_streams(100_000)
             .handshake(io)
             .await
@@ -106,6 +117,18 @@ impl Call {
     pub async fn send(&self, bytes: impl Into<Bytes>) -> bool {
         let outbox = self.bytes.as_ref().unwrap();
         outbox.send(bytes.into()).await.is_ok()
+    }
+
+    /// Sends all of this for as long as anybody takes it, while others do something else.
+    pub fn flood(&self, all: impl Iterator<Item = Bytes> + Send + 'static) {
+        let outbox = self.bytes.clone().unwrap();
+        tokio::spawn(async move {
+            for bytes in all {
+                if outbox.send(bytes).await.is_err() {
+                    return;
+                }
+            }
+        });
     }
 
     /// A whole message.
