@@ -2,6 +2,7 @@
 //! the agent does. Must not know: how the translation is done.
 
 mod changes;
+mod guarded;
 mod nasty;
 mod plugins;
 mod random;

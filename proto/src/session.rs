@@ -159,6 +159,8 @@ pub struct ResourceStatus {
     pub version: Option<Version>,
     /// What became of it.
     pub state: ResourceState,
+    /// When the node last answered for the type; `None`: it has not.
+    pub answered: Option<Instant>,
 }
 
 pub use lane::Mark;

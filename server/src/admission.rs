@@ -16,7 +16,7 @@ use bellwether::rejection::clean;
 use bellwether::wire::core::Node;
 use bellwether_xds::{Admission, Admitted, Peer, Status};
 
-use crate::views::Views;
+use crate::views::{Secrets, Views};
 
 pub use identity::{Identities, Trusted};
 pub use rules::{BadRules, Rules};
@@ -102,7 +102,12 @@ impl Admission for Fleets {
             }) => self.by_identity(fleet.clone(), by, node)?,
             Some(_) | None => self.by_its_own_word(node)?,
         };
-        let feed = self.views[&fleet].feed(&node.user_agent_name);
+        let secrets = if trusted.is_some() || self.secrets_for_anyone {
+            Secrets::Given
+        } else {
+            Secrets::Withheld
+        };
+        let feed = self.views[&fleet].feed(&node.user_agent_name, secrets);
         let mut admitted = Admitted::new(fleet, feed);
         match trusted {
             Some(trusted) => {

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
+use bellwether::name::TypeUrl;
 use bellwether::resource::Resource;
 use bellwether::snapshot::{Changes, Snapshot};
 use bellwether_envoy::settings::Kind;
@@ -30,6 +31,9 @@ pub struct Views {
     native: SnapshotFeed,
     settings: SettingsFeed,
     envoy: View,
+    /// For Envoys that nothing vouches for: routes carry the credentials of consumers, so it is made
+    /// without consumers and certificates. What needs them refuses every request.
+    envoy_without_secrets: View,
     grpc: View,
 }
 
@@ -59,11 +63,21 @@ pub struct Unsupported {
     pub reason: String,
 }
 
+/// Whether a client gets keys and credentials.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Secrets {
+    /// Something vouches for it.
+    Given,
+    /// Nothing does.
+    Withheld,
+}
+
 /// Does the work for one kind of client.
 #[derive(Debug)]
 struct Worker {
     fleet: Arc<str>,
     client: Client,
+    secrets: Secrets,
     native: SnapshotFeed,
     settings: SettingsFeed,
     wanted: watch::Receiver<bool>,
@@ -75,14 +89,15 @@ struct Worker {
 
 impl Views {
     /// The views of a fleet, and what must run for them.
-    fn prepare(fleet: &str, native: SnapshotFeed, settings: SettingsFeed) -> (Self, [Worker; 2]) {
-        let one = |client| {
+    fn prepare(fleet: &str, native: SnapshotFeed, settings: SettingsFeed) -> (Self, [Worker; 3]) {
+        let one = |client, secrets| {
             let (feed, views) = watch::channel(None);
             let (report, reports) = watch::channel(Translation::default());
             let (wanted, wants) = watch::channel(false);
             let worker = Worker {
                 fleet: fleet.into(),
                 client,
+                secrets,
                 native: native.clone(),
                 settings: settings.clone(),
                 wanted: wants,
@@ -98,15 +113,18 @@ impl Views {
             };
             (view, worker)
         };
-        let (envoy, for_envoy) = one(Client::Envoy);
-        let (grpc, for_grpc) = one(Client::Grpc);
+        let (envoy, for_envoy) = one(Client::Envoy, Secrets::Given);
+        let (envoy_without_secrets, for_others) = one(Client::Envoy, Secrets::Withheld);
+        // gRPC's clients are told no secret anyway.
+        let (grpc, for_grpc) = one(Client::Grpc, Secrets::Given);
         let views = Self {
             native,
             settings,
             envoy,
+            envoy_without_secrets,
             grpc,
         };
-        (views, [for_envoy, for_grpc])
+        (views, [for_envoy, for_others, for_grpc])
     }
 
     /// Starts to offer the views of a fleet. It goes on until the process ends.
@@ -127,13 +145,14 @@ impl Views {
 
     /// What a client gets that calls itself `user_agent`. The first of its kind sets the work going.
     #[must_use]
-    pub fn feed(&self, user_agent: &str) -> SnapshotFeed {
+    pub fn feed(&self, user_agent: &str, secrets: Secrets) -> SnapshotFeed {
         let kind = match &*self.settings.borrow() {
             Some(in_force) => in_force.settings.kind(user_agent),
             None => Settings::default().kind(user_agent),
         };
         let view = match kind {
             Kind::Native => return self.native.clone(),
+            Kind::Envoy if secrets == Secrets::Withheld => &self.envoy_without_secrets,
             Kind::Envoy => &self.envoy,
             Kind::Grpc => &self.grpc,
         };
@@ -148,7 +167,12 @@ impl Views {
     /// How the translations do that somebody has asked for.
     #[must_use]
     pub fn translations(&self) -> BTreeMap<String, Translation> {
-        [("envoy", &self.envoy), ("grpc", &self.grpc)]
+        let views = [
+            ("envoy", &self.envoy),
+            ("envoy_without_secrets", &self.envoy_without_secrets),
+            ("grpc", &self.grpc),
+        ];
+        views
             .into_iter()
             .filter(|(_, view)| *view.wanted.borrow())
             .map(|(name, view)| (name.to_owned(), view.report.borrow().clone()))
@@ -177,7 +201,13 @@ impl Worker {
             let native = self.native.borrow_and_update().clone();
             let settings = self.settings.borrow_and_update().clone();
             if let (Some(native), Some(settings)) = (native, settings) {
-                self.on_change(&native, &settings.settings);
+                match self.secrets {
+                    Secrets::Given => self.on_change(&native, &settings.settings),
+                    Secrets::Withheld => {
+                        let less = native.denying(&[TypeUrl::CERTIFICATE, TypeUrl::CONSUMER]);
+                        self.on_change(&less, &settings.settings);
+                    }
+                }
             }
             let goes_on = tokio::select! {
                 changed = self.native.changed() => changed.is_ok(),

@@ -230,6 +230,42 @@ pub(crate) fn config() -> impl Strategy<Value = Config> {
     })
 }
 
+fn header() -> impl Strategy<Value = Option<&'static str>> {
+    prop::option::of(select(vec![
+        "1",
+        "10",
+        "a",
+        "ab",
+        "",
+        "a b",
+        "10.0.0.1",
+        "127.0.0.1",
+        "::1",
+        "2.5",
+        "0x10",
+        "-7",
+        "b ab b",
+        "aab",
+        "128.1.2.3",
+        "007",
+    ]))
+}
+
+fn cookie() -> impl Strategy<Value = Option<&'static str>> {
+    prop::option::weighted(
+        0.4,
+        select(vec![
+            "s=1",
+            "s=a; t=1",
+            "t=1; s=10",
+            "t=1",
+            "s=",
+            "xs=a",
+            "s=ab;s=1",
+        ]),
+    )
+}
+
 /// A request.
 pub(crate) fn ask() -> impl Strategy<Value = Ask> {
     let segment = prop_oneof![
@@ -270,36 +306,7 @@ pub(crate) fn ask() -> impl Strategy<Value = Ask> {
         "?qq=1",
         "?q=a.b&q=1",
     ]);
-    let x = prop::option::of(select(vec![
-        "1",
-        "10",
-        "a",
-        "ab",
-        "",
-        "a b",
-        "10.0.0.1",
-        "127.0.0.1",
-        "::1",
-        "2.5",
-        "0x10",
-        "-7",
-        "b ab b",
-        "aab",
-        "128.1.2.3",
-        "007",
-    ]));
-    let cookie = prop::option::weighted(
-        0.4,
-        select(vec![
-            "s=1",
-            "s=a; t=1",
-            "t=1; s=10",
-            "t=1",
-            "s=",
-            "xs=a",
-            "s=ab;s=1",
-        ]),
-    );
+    let (x, cookie) = (header(), cookie());
     let host = select(vec![
         "a.b", "b", "x.b", "xb", "x.a.b", "c", "a.c", "A.B", "a.b:8080", "b.", "s.test", "x_y.b",
     ]);

@@ -16,15 +16,15 @@ use crate::harness::ports;
 use crate::harness::programs::{Server, eventually};
 
 /// A server, and an Envoy that knows nothing but where it is.
-struct Served {
-    server: Server,
-    envoy: Envoy,
+pub(super) struct Served {
+    pub(super) server: Server,
+    pub(super) envoy: Envoy,
     http: u16,
-    https: u16,
+    pub(super) https: u16,
 }
 
 impl Served {
-    async fn start(variant: Variant) -> Self {
+    pub(super) async fn start(variant: Variant) -> Self {
         let server = Server::embedded(&[]).await;
         let (http, https) = (ports::free(), ports::free());
         let settings = json!({"listeners": [
@@ -86,7 +86,7 @@ impl Served {
     }
 }
 
-fn certified(names: &[&str]) -> (CertificateDer<'static>, Value) {
+pub(super) fn certified(names: &[&str]) -> (CertificateDer<'static>, Value) {
     let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
     let CertifiedKey { cert, signing_key } = generate_simple_self_signed(names.clone()).unwrap();
     let ssl = json!({
@@ -97,7 +97,7 @@ fn certified(names: &[&str]) -> (CertificateDer<'static>, Value) {
     (cert.der().clone(), ssl)
 }
 
-fn node(upstream: &Upstream) -> Value {
+pub(super) fn node(upstream: &Upstream) -> Value {
     json!([{"host": "127.0.0.1", "port": upstream.address.port(), "weight": 1}])
 }
 

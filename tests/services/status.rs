@@ -86,6 +86,7 @@ async fn each_resource_of_each_node_is_told() {
     assert_eq!(before.type_url, TypeUrl::ROUTE.as_str());
     assert_eq!(before.version_info, heard.resources[0].version);
     assert!(before.xds_config.is_none(), "bodies are not told");
+    assert!(before.last_updated.is_some());
 
     let second = first.replace("2", vec![good(), resource(&TypeUrl::ROUTE, "bad", "2")]);
     rig.groups.set("g", second.unwrap());
@@ -116,6 +117,8 @@ async fn each_resource_of_each_node_is_told() {
     assert_eq!(error.details, "bad regex");
     assert_eq!(error.version_info, heard.resources[0].version);
     assert_ne!(bad.version_info, error.version_info);
+    assert_eq!(bad.version_info, before.version_info, "what it still has");
+    assert!(bad.last_updated.is_some() && error.last_update_attempt.is_some());
     assert_eq!(states(&nacked)["good"], State::Acked);
 
     // As others read it.

@@ -3,12 +3,15 @@
 //!
 //! Bodies of resources are never in it: they may hold secrets.
 
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
 use bellwether::rejection::clean;
 use bellwether::session::{ResourceState, ResourceStatus};
 use bellwether::wire::core::Node;
 use bellwether::wire::envoy::admin::v3::{ClientResourceStatus, UpdateFailureState};
 use bellwether::wire::envoy::r#type::matcher::v3::StringMatcher;
 use bellwether::wire::envoy::r#type::matcher::v3::string_matcher::MatchPattern;
+use bellwether::wire::google::protobuf::Timestamp;
 use bellwether::wire::status::client_config::GenericXdsConfig;
 use bellwether::wire::status::{
     ClientConfig, ClientStatusRequest, ClientStatusResponse, ConfigStatus,
@@ -159,6 +162,7 @@ fn said(resource: &ResourceStatus) -> GenericXdsConfig {
             Some(UpdateFailureState {
                 details: clean(&rejected.reason),
                 version_info: rejected.version.to_string(),
+                last_update_attempt: resource.answered.and_then(timestamp),
                 ..UpdateFailureState::default()
             }),
         ),
@@ -173,8 +177,19 @@ fn said(resource: &ResourceStatus) -> GenericXdsConfig {
         config_status: server.into(),
         client_status: client.into(),
         error_state: error,
+        last_updated: resource.answered.and_then(timestamp),
         ..GenericXdsConfig::default()
     }
+}
+
+/// What the clock of the wall showed then.
+fn timestamp(then: Instant) -> Option<Timestamp> {
+    let time = SystemTime::now().checked_sub(then.elapsed())?;
+    let since = time.duration_since(UNIX_EPOCH).ok()?;
+    Some(Timestamp {
+        seconds: i64::try_from(since.as_secs()).ok()?,
+        nanos: i32::try_from(since.subsec_nanos()).ok()?,
+    })
 }
 
 #[cfg(test)]
@@ -191,6 +206,7 @@ mod tests {
             name: Name::from(name),
             version: matches!(state, ResourceState::Acked).then(|| Version::of(b"1")),
             state,
+            answered: None,
         }
     }
 

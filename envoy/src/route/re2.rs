@@ -192,6 +192,7 @@ pub(crate) fn search(pattern: &str, caseless: bool, field: Field) -> Option<Stri
         out: String::new(),
         field,
         groups: false,
+        repeats: 1,
     };
     printer.search(&hir)?;
     Some(printer.out)
@@ -207,6 +208,7 @@ pub(crate) fn with_groups(pattern: &str) -> Option<(String, usize)> {
         out: String::new(),
         field: Field::Whole,
         groups: true,
+        repeats: 1,
     };
     printer.print(&hir)?;
     Some((printer.out, hir.properties().explicit_captures_len()))
@@ -240,6 +242,8 @@ struct Printer {
     field: Field,
     /// Whether groups are kept, and what they take.
     groups: bool,
+    /// How often all repetitions around what is printed repeat it together: RE2 has one limit for that.
+    repeats: u32,
 }
 
 impl Printer {
@@ -305,13 +309,13 @@ impl Printer {
             }
             HirKind::Class(class) => self.class(class)?,
             HirKind::Repetition(repetition) => {
-                if repetition.min > MAX_REPEAT || repetition.max.is_some_and(|max| max > MAX_REPEAT)
-                {
-                    return None;
-                }
+                let times = repetition.max.unwrap_or(repetition.min).max(1);
+                let around = self.repeats;
+                self.repeats = around.checked_mul(times).filter(|all| *all <= MAX_REPEAT)?;
                 self.out.push_str("(?:");
                 self.print(&repetition.sub)?;
                 self.out.push(')');
+                self.repeats = around;
                 let _ = match (repetition.min, repetition.max) {
                     (0, None) => write!(self.out, "*"),
                     (1, None) => write!(self.out, "+"),
@@ -468,7 +472,16 @@ mod tests {
     #[test]
     fn what_re2_does_not_know_is_not_said() {
         for pattern in [
-            "(?=a)b", "(?<!a)b", "(a)\\1", "a++", "(?>a)", "(?R)", "\\p{L}", "(", "a{1001}",
+            "(?=a)b",
+            "(?<!a)b",
+            "(a)\\1",
+            "a++",
+            "(?>a)",
+            "(?R)",
+            "\\p{L}",
+            "(",
+            "a{1001}",
+            "(a{100}){11}",
             "[\\xe9]",
         ] {
             assert_eq!(search(pattern, false, Field::Whole), None, "{pattern}");

@@ -22,7 +22,7 @@ use crate::rejection::{Rejected, named_in, verdicts};
 use crate::resource::Resource;
 use crate::set::ResourceSet;
 use crate::snapshot::Snapshot;
-use crate::step::{Part, Published, Step, repeats_everything};
+use crate::step::{Part, Published, Step};
 use crate::subscription::{Changed, Subscription};
 use crate::wire::discovery::{DeltaDiscoveryRequest, DiscoveryRequest};
 use crate::wire::google::rpc::Status;
@@ -88,7 +88,7 @@ pub(super) struct Lane {
     /// Removals that wait until nothing refers to the names.
     withheld: BTreeMap<Name, Option<Arc<Resource>>>,
     rejected: BTreeMap<Name, Rejected>,
-    /// What the node still has of what it rejected, to be repeated where everything is (R42).
+    /// What the node still has of what it rejected: repeated where everything is (R42), and told.
     kept: BTreeMap<Name, Arc<Resource>>,
     sending: Option<Sending>,
     /// Those given up waiting for, oldest first: their answers may still come.
@@ -97,6 +97,9 @@ pub(super) struct Lane {
     latest: Option<Nonce>,
     /// The node has answered on this stream, so an answer can be waited for.
     answers: bool,
+    /// It has answered since the time was last told.
+    has_just_answered: bool,
+    answered: Option<Instant>,
     /// When what has a time to live is to be refreshed.
     beat_at: Option<Instant>,
     sent: Option<Mark>,
@@ -123,6 +126,8 @@ impl Lane {
             late: VecDeque::new(),
             latest: None,
             answers: false,
+            has_just_answered: false,
+            answered: None,
             beat_at: None,
             sent: None,
             acked: None,
@@ -266,15 +271,14 @@ impl Lane {
                 self.kept.remove(name);
             }
         }
-        if repeats_everything(&self.type_url, self.encoding) {
-            for (name, _) in &verdicts {
-                let before = sending.from.as_ref().and_then(|from| from.get(name));
-                if let Some(good) = before.filter(|_| !self.kept.contains_key(name)) {
-                    self.kept.insert(name.clone(), good.clone());
-                }
+        for (name, _) in &verdicts {
+            let before = sending.from.as_ref().and_then(|from| from.get(name));
+            if let Some(good) = before.filter(|_| !self.kept.contains_key(name)) {
+                self.kept.insert(name.clone(), good.clone());
             }
         }
         self.rejected.extend(verdicts.iter().cloned());
+        self.has_just_answered = true;
         let type_url = self.type_url.clone();
         match error {
             None => Event::Acked {
@@ -354,6 +358,9 @@ impl Lane {
 
     /// To be called before anything is polled.
     pub(super) fn on_time(&mut self, now: Instant) {
+        if std::mem::take(&mut self.has_just_answered) {
+            self.answered = Some(now);
+        }
         if let Some(sending) = &mut self.sending
             && now >= sending.since + ACK_PATIENCE
         {

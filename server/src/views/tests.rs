@@ -1,6 +1,6 @@
 //! The views of a fleet, followed through changes.
 
-use bellwether::name::{ResourceId, TypeUrl};
+use bellwether::name::ResourceId;
 use bellwether::snapshot::Position;
 use bellwether::wire::native;
 
@@ -96,10 +96,10 @@ fn revision(snapshot: &Snapshot) -> u64 {
 #[tokio::test]
 async fn each_kind_of_client_has_a_view_of_its_own() {
     let bench = Bench::new();
-    let mut native = bench.views.feed("bellwether-agent");
+    let mut native = bench.views.feed("bellwether-agent", Secrets::Given);
     assert!(bench.views.translations().is_empty());
-    let mut envoy = bench.views.feed("envoy");
-    let mut grpc = bench.views.feed("gRPC Go");
+    let mut envoy = bench.views.feed("envoy", Secrets::Given);
+    let mut grpc = bench.views.feed("gRPC Go", Secrets::Given);
     bench.put(snapshot(7, &["a.com"], None));
     // Settings that nobody has read yet are not the defaults.
     let native = wait(&mut native, |_| true).await;
@@ -125,7 +125,7 @@ async fn views_follow_configuration_and_settings() {
     let bench = Bench::new();
     bench.set("{}");
     bench.put(snapshot(7, &["a.com"], None));
-    let mut feed = bench.views.feed("envoy");
+    let mut feed = bench.views.feed("envoy", Secrets::Given);
     wait(&mut feed, |snapshot| revision(snapshot) == 7).await;
     bench.put(snapshot(8, &[], Some("serverless-pre-function")));
     let at_8 = wait(&mut feed, |snapshot| revision(snapshot) == 8).await;
@@ -146,7 +146,7 @@ async fn views_follow_configuration_and_settings() {
 async fn a_blank_fleet_has_no_listeners() {
     let bench = Bench::new();
     bench.set("{}");
-    let mut feed = bench.views.feed("envoy");
+    let mut feed = bench.views.feed("envoy", Secrets::Given);
     let blank = Snapshot::default().at(Position {
         store: 1,
         revision: 1,
@@ -164,8 +164,40 @@ async fn settings_say_what_a_user_agent_reads() {
     let bench = Bench::new();
     bench.set(r#"{"user_agents":{"my-proxy":"native"}}"#);
     bench.put(snapshot(7, &[], None));
-    let mut feed = bench.views.feed("my-proxy");
+    let mut feed = bench.views.feed("my-proxy", Secrets::Given);
     let seen = wait(&mut feed, |_| true).await;
     assert_eq!(names(&seen, &TypeUrl::ENVOY_LISTENER), Vec::<String>::new());
     assert!(bench.views.translations().is_empty());
+}
+
+/// Credentials of consumers stand in Envoy's routes: they are not for those that nothing vouches for.
+#[tokio::test]
+async fn envoys_that_nothing_vouches_for_get_no_credentials() {
+    let bench = Bench::new();
+    bench.set("{}");
+    let consumer = native::Consumer {
+        username: "jack".into(),
+        plugins: vec![native::Plugin {
+            name: "key-auth".into(),
+            config: r#"{"key":"hush-hush-hush"}"#.into(),
+        }],
+        ..native::Consumer::default()
+    };
+    let id = ResourceId::new(TypeUrl::CONSUMER, "consumers/jack");
+    let changes = Changes {
+        upserts: vec![Resource::new(id, &consumer, vec![])],
+        removals: vec![],
+    };
+    let guarded = snapshot(7, &["a.com"], Some("key-auth"));
+    let at = guarded.position().unwrap();
+    bench.put(guarded.next("8", changes).unwrap().at(at));
+    for (secrets, told) in [(Secrets::Given, true), (Secrets::Withheld, false)] {
+        let mut feed = bench.views.feed("envoy", secrets);
+        let seen = wait(&mut feed, |_| true).await;
+        let routes = seen.published(&TypeUrl::ENVOY_ROUTES).unwrap();
+        let body = routes.set().get(&"routes".into()).unwrap().body();
+        let text = String::from_utf8_lossy(&body);
+        assert_eq!(text.contains("hush-hush-hush"), told, "{secrets:?}");
+        assert!(seen.published(&TypeUrl::CONSUMER).is_some());
+    }
 }

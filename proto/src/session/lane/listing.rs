@@ -31,6 +31,7 @@ impl Lane {
                 name,
                 version,
                 state,
+                answered: self.answered,
             }
         })
     }

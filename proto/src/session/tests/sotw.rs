@@ -618,4 +618,7 @@ fn r111_the_state_of_every_resource_is_known() {
     };
     assert_eq!(why.version, Version::of(b"b1"));
     assert_eq!(states[2], ("x".into(), ResourceState::DoesNotExist));
+    d.silence();
+    let answered = d.session.resources().map(|it| it.answered);
+    assert!(answered.into_iter().all(|at| at == Some(d.now)));
 }
