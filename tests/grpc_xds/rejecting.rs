@@ -42,7 +42,7 @@ use crate::harness::stream::Stream;
 
 in_every_language!(what_is_rejected_is_known_and_heals);
 
-fn any(message: &(impl Message + Name)) -> Any {
+fn any(message: &impl Name) -> Any {
     Any {
         type_url: format!("type.googleapis.com/{}", full_name(message)),
         value: message.encode_to_vec(),
