@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -54,13 +54,17 @@ async fn a_guarded_host_is_not_reached_by_the_name_of_another() {
     let route = json!({"uri": "/*", "upstream": upstream});
     server.put("routes/1", route).await;
 
-    let mut authority = CertificateParams::default();
+    let named = |name: &str| {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params
+    };
+    let mut authority = named("authority");
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let key = KeyPair::generate().unwrap();
     let authority = CertifiedIssuer::self_signed(authority, key).unwrap();
     let key = KeyPair::generate().unwrap();
-    let client = CertificateParams::default();
-    let client = client.signed_by(&key, &authority).unwrap();
+    let client = named("client").signed_by(&key, &authority).unwrap();
     let identity = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
 
     let (guarded, mut ssl) = certified(&["a.com", "*.b.com"]);

@@ -182,13 +182,77 @@ async fn a_fleet_is_served_by_delta() {
     a_fleet_is_served(Variant::Delta).await;
 }
 
+/// A name for a route, its upstream, and who answers.
+type Kind = (&'static str, Value, &'static str);
+
+fn probe(port: u16) -> Value {
+    json!({"active": {
+        "http_path": "/", "port": port, "req_headers": ["X-Probe: 1"],
+        "healthy": {"interval": 1, "successes": 1},
+        "unhealthy": {"interval": 1, "http_failures": 2, "http_statuses": [500, 503]},
+    }, "passive": {"unhealthy": {"http_failures": 3, "tcp_failures": 2}}})
+}
+
+fn in_plain_text(one: &Upstream) -> Vec<Kind> {
+    let (port, nodes) = (one.address.port(), node(one));
+    let names = json!({(format!("localhost:{port}")): 1});
+    let several = json!([
+        {"host": "localhost", "port": port, "weight": 1},
+        {"host": "127.0.0.1", "port": port, "weight": 2},
+        {"host": "127.0.0.1", "port": port, "weight": 3, "priority": -1},
+    ]);
+    let kinds = [
+        ("plain", json!({"nodes": nodes})),
+        (
+            "hash",
+            json!({"nodes": nodes, "type": "chash", "key": "uri"}),
+        ),
+        ("least", json!({"nodes": nodes, "type": "least_conn"})),
+        ("ewma", json!({"nodes": nodes, "type": "ewma"})),
+        ("name", json!({"nodes": names, "pass_host": "node"})),
+        (
+            "names",
+            json!({"nodes": several, "pass_host": "rewrite", "upstream_host": "x.y"}),
+        ),
+        ("probed", json!({"nodes": nodes, "checks": probe(port)})),
+        (
+            "limits",
+            json!({"nodes": nodes, "retries": 0, "retry_timeout": 1,
+            "timeout": {"connect": 1, "send": 2, "read": 3},
+            "keepalive_pool": {"size": 4, "idle_timeout": 8, "requests": 100}}),
+        ),
+    ];
+    kinds.map(|(name, upstream)| (name, upstream, "one")).into()
+}
+
+fn by_tls(nodes: &Value, probed: u16, client: (&str, &str)) -> Vec<Kind> {
+    let (cert, key) = client;
+    let kinds = [
+        ("tls", json!({"nodes": nodes, "scheme": "https"})),
+        (
+            "tls-node",
+            json!({"nodes": nodes, "scheme": "https", "pass_host": "node"}),
+        ),
+        (
+            "tls-probed",
+            json!({"nodes": nodes, "scheme": "https", "checks": probe(probed)}),
+        ),
+        (
+            "tls-cert",
+            json!({"nodes": nodes, "scheme": "https", "tls": {"client_cert": cert, "client_key": key}}),
+        ),
+    ];
+    kinds
+        .map(|(name, upstream)| (name, upstream, "secure"))
+        .into()
+}
+
 /// Every way to talk to endpoints that a key can ask for is one that Envoy takes.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_kind_of_upstream_is_one_that_envoy_takes() {
     let served = Served::start(Variant::Delta).await;
     let server = &served.server;
     let one = Upstream::start("one").await;
-    let port = one.address.port();
     let CertifiedKey { cert, signing_key } =
         generate_simple_self_signed(["secure.test".to_owned()]).unwrap();
     let key = PrivateKeyDer::try_from(signing_key.serialize_der()).unwrap();
@@ -197,67 +261,11 @@ async fn every_kind_of_upstream_is_one_that_envoy_takes() {
         .with_single_cert(vec![cert.der().clone()], key)
         .unwrap();
     let secure = Upstream::start_tls("secure", tls).await;
-    let probe = json!({"active": {
-        "http_path": "/", "port": port, "req_headers": ["X-Probe: 1"],
-        "healthy": {"interval": 1, "successes": 1},
-        "unhealthy": {"interval": 1, "http_failures": 2, "http_statuses": [500, 503]},
-    }, "passive": {"unhealthy": {"http_failures": 3, "tcp_failures": 2}}});
-    let names = json!({(format!("localhost:{port}")): 1});
-    let several = json!([
-        {"host": "localhost", "port": port, "weight": 1},
-        {"host": "127.0.0.1", "port": port, "weight": 2},
-        {"host": "127.0.0.1", "port": port, "weight": 3, "priority": -1},
-    ]);
     let to_tls = json!([{"host": "localhost", "port": secure.address.port(), "weight": 1}]);
-    let kinds = [
-        ("plain", json!({"nodes": node(&one)}), "one"),
-        (
-            "hash",
-            json!({"nodes": node(&one), "type": "chash", "key": "uri"}),
-            "one",
-        ),
-        (
-            "least",
-            json!({"nodes": node(&one), "type": "least_conn"}),
-            "one",
-        ),
-        ("ewma", json!({"nodes": node(&one), "type": "ewma"}), "one"),
-        ("name", json!({"nodes": names, "pass_host": "node"}), "one"),
-        (
-            "names",
-            json!({"nodes": several, "pass_host": "rewrite", "upstream_host": "x.y"}),
-            "one",
-        ),
-        (
-            "probed",
-            json!({"nodes": node(&one), "checks": probe}),
-            "one",
-        ),
-        (
-            "limits",
-            json!({"nodes": node(&one), "retries": 0, "retry_timeout": 1,
-            "timeout": {"connect": 1, "send": 2, "read": 3},
-            "keepalive_pool": {"size": 4, "idle_timeout": 8, "requests": 100}}),
-            "one",
-        ),
-        ("tls", json!({"nodes": to_tls, "scheme": "https"}), "secure"),
-        (
-            "tls-node",
-            json!({"nodes": to_tls, "scheme": "https", "pass_host": "node"}),
-            "secure",
-        ),
-        (
-            "tls-probed",
-            json!({"nodes": to_tls, "scheme": "https", "checks": probe}),
-            "secure",
-        ),
-        (
-            "tls-cert",
-            json!({"nodes": to_tls, "scheme": "https", "tls": {
-            "client_cert": cert.pem(), "client_key": signing_key.serialize_pem()}}),
-            "secure",
-        ),
-    ];
+    let client = (cert.pem(), signing_key.serialize_pem());
+    let mut kinds = in_plain_text(&one);
+    let encrypted = by_tls(&to_tls, one.address.port(), (&client.0, &client.1));
+    kinds.extend(encrypted);
     for (name, upstream, _) in &kinds {
         let route = json!({"uri": format!("/{name}"), "upstream": upstream});
         server.put(&format!("routes/{name}"), route).await;

@@ -172,7 +172,7 @@ async fn answers_are_bounded() {
     let answer = rig
         .call::<ClientStatusRequest, ClientStatusResponse>(FETCH, ClientStatusRequest::default())
         .await;
-    let status = answer.err().expect("it is too much for one answer");
+    let status = answer.expect_err("it is too much for one answer");
     assert_eq!(status.code(), Code::ResourceExhausted, "{status:?}");
     assert!(
         status.message().contains("StreamClientStatus"),

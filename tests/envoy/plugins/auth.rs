@@ -124,7 +124,10 @@ async fn a_password_lets_in_its_consumer() {
         let answer = both.get("/", &headers).await;
         assert_eq!(answer.status, 200, "{user}");
         assert_eq!(answer.seen("x-consumer-username"), [consumer]);
-        assert_eq!(answer.seen("authorization"), [authorization.clone()]);
+        assert_eq!(
+            answer.seen("authorization"),
+            std::slice::from_ref(&authorization)
+        );
         let answer = both.get("/hidden", &headers).await;
         assert_eq!(answer.seen("x-consumer-username"), [consumer]);
         assert!(answer.seen("authorization").is_empty());
