@@ -121,26 +121,35 @@ async fn each_resource_of_each_node_is_told() {
     assert!(bad.last_updated.is_some() && error.last_update_attempt.is_some());
     assert_eq!(states(&nacked)["good"], State::Acked);
 
-    // As others read it.
+    is_read_by_others(&nacked);
+    is_told_on_a_stream(&rig, &nacked).await;
+    drop(gateway);
+    eventually("the node to be gone", || async {
+        of(Default::default()).await.config.is_empty().then_some(())
+    })
+    .await;
+}
+
+/// Envoy's own messages say the same.
+fn is_read_by_others(nacked: &ClientConfig) {
     let other = theirs::ClientConfig::decode(nacked.encode_to_vec().as_slice()).unwrap();
     assert_eq!(other.node.as_ref().unwrap().id, "gw-1");
     let read = &other.generic_xds_configs[0];
     assert_eq!((read.name.as_str(), read.client_status), ("bad", 4));
     assert_eq!(read.config_status, theirs::ConfigStatus::Error as i32);
     assert_eq!(read.error_state.as_ref().unwrap().details, "bad regex");
+}
 
+async fn is_told_on_a_stream(rig: &Rig, nacked: &ClientConfig) {
     let mut watching: StatusStream = rig.stream(STREAM).await;
     for _ in 0..2 {
         watching.say(only(MatchPattern::Prefix("gw-".into()))).await;
-        assert_eq!(watching.hear().await.config, std::slice::from_ref(&nacked));
+        let told = watching.hear().await.config;
+        assert_eq!(told.len(), 1);
+        assert_eq!(states(&told[0]), states(nacked));
         watching.say(only(MatchPattern::Exact("gw".into()))).await;
         assert_eq!(watching.hear().await.config, []);
     }
-    drop(gateway);
-    eventually("the node to be gone", || async {
-        of(Default::default()).await.config.is_empty().then_some(())
-    })
-    .await;
 }
 
 /// R11: many answers on a stream, and one that would be too large is refused.
