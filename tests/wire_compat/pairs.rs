@@ -81,8 +81,6 @@ fn filters() -> Vec<Pair> {
         "envoy.extensions.filters.http.lua.v3.LuaPerRoute": ours::extensions::filters::http::lua::v3::LuaPerRoute = theirs::extensions::filters::http::lua::v3::LuaPerRoute,
         "envoy.extensions.filters.http.set_filter_state.v3.Config": ours::extensions::filters::http::set_filter_state::v3::Config = theirs::extensions::filters::http::set_filter_state::v3::Config,
         "envoy.extensions.filters.network.set_filter_state.v3.Config": ours::extensions::filters::network::set_filter_state::v3::Config = theirs::extensions::filters::network::set_filter_state::v3::Config,
-        "envoy.extensions.filters.http.filter_chain.v3.FilterChainConfig": ours::extensions::filters::http::filter_chain::v3::FilterChainConfig = theirs::extensions::filters::http::filter_chain::v3::FilterChainConfig,
-        "envoy.extensions.filters.http.filter_chain.v3.FilterChainConfigPerRoute": ours::extensions::filters::http::filter_chain::v3::FilterChainConfigPerRoute = theirs::extensions::filters::http::filter_chain::v3::FilterChainConfigPerRoute,
         "envoy.config.route.v3.RouteList": ours::config::route::v3::RouteList = theirs::config::route::v3::RouteList,
         "envoy.config.route.v3.FilterConfig": ours::config::route::v3::FilterConfig = theirs::config::route::v3::FilterConfig,
     ]
@@ -90,7 +88,7 @@ fn filters() -> Vec<Pair> {
 
 /// Ours are in the contract's crate.
 fn transport() -> Vec<Pair> {
-    use bellwether::wire::discovery;
+    use bellwether::wire::{discovery, status};
     use theirs::service::discovery::v3 as envoys;
     pairs![
         "envoy.service.discovery.v3.DiscoveryRequest": discovery::DiscoveryRequest = envoys::DiscoveryRequest,
@@ -98,5 +96,7 @@ fn transport() -> Vec<Pair> {
         "envoy.service.discovery.v3.DeltaDiscoveryRequest": discovery::DeltaDiscoveryRequest = envoys::DeltaDiscoveryRequest,
         "envoy.service.discovery.v3.DeltaDiscoveryResponse": discovery::DeltaDiscoveryResponse = envoys::DeltaDiscoveryResponse,
         "envoy.service.discovery.v3.Resource": discovery::Resource = envoys::Resource,
+        "envoy.service.status.v3.ClientStatusRequest": status::ClientStatusRequest = theirs::service::status::v3::ClientStatusRequest,
+        "envoy.service.status.v3.ClientStatusResponse": status::ClientStatusResponse = theirs::service::status::v3::ClientStatusResponse,
     ]
 }
