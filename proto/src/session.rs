@@ -37,7 +37,8 @@ pub const ACK_PATIENCE: Duration = Duration::from_secs(15);
 /// Types one stream may subscribe to. There are fewer than 20 in all of xDS.
 pub const MAX_TYPES: usize = 32;
 
-/// Names one stream may subscribe to over all types: some 10 MB.
+/// Names one stream may subscribe to over all types: some 10 MB where names are as long as keys are.
+/// How long they may be is for whoever reads the requests to bound.
 pub const MAX_NAMES: usize = 100_000;
 
 /// The key in `node.metadata` under which a node says the newest [`Position`] it has seen, so that no
@@ -297,6 +298,13 @@ impl Session {
             }
         }
         self.lane(type_url)
+    }
+
+    /// Bytes in memory of the names that the client has said: what it subscribes to, and before the first
+    /// response what it says it holds. Who reads the requests bounds it.
+    #[must_use]
+    pub fn name_bytes(&self) -> usize {
+        self.lanes.iter().map(Lane::name_bytes).sum()
     }
 
     fn check_names(&self) -> Result<(), Refusal> {

@@ -5,6 +5,9 @@ use std::collections::BTreeSet;
 
 use crate::name::Name;
 
+/// Bytes that a name takes besides its text.
+const BYTES_BESIDES: usize = 64;
+
 /// The name that means "everything" (R47).
 const WILDCARD: &str = "*";
 
@@ -14,6 +17,8 @@ pub struct Subscription {
     wildcard: bool,
     /// A state-of-the-world request has named something, so that none means none from now on.
     has_named: bool,
+    /// What the names take in memory.
+    bytes: usize,
     names: BTreeSet<Name>,
 }
 
@@ -51,7 +56,9 @@ impl Subscription {
                 changed.wildcard_started = true;
             } else {
                 let name = Name::from(name);
-                self.names.insert(name.clone());
+                if self.names.insert(name.clone()) {
+                    self.bytes += bytes_of(&name);
+                }
                 due.insert(name);
             }
         }
@@ -60,6 +67,7 @@ impl Subscription {
                 self.wildcard = false;
                 changed.wildcard_started = false;
             } else if let Some(name) = self.names.take(&Name::from(name)) {
+                self.bytes -= bytes_of(&name);
                 due.remove(&name);
                 if self.wildcard {
                     due.insert(name);
@@ -84,6 +92,7 @@ impl Subscription {
         changed.wildcard_started = wildcard && !self.wildcard;
         self.wildcard = wildcard;
         let names: BTreeSet<Name> = names.into_iter().map(Name::from).collect();
+        self.bytes = names.iter().map(bytes_of).sum();
         let before = std::mem::replace(&mut self.names, names);
         // R38: what is named anew is sent, even if it was sent before.
         changed.due = self.names.difference(&before).cloned().collect();
@@ -109,6 +118,17 @@ impl Subscription {
     pub fn names(&self) -> &BTreeSet<Name> {
         &self.names
     }
+
+    /// What the names take in memory, in bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+}
+
+/// What a name takes in memory.
+pub(crate) fn bytes_of(name: &Name) -> usize {
+    name.as_str().len() + BYTES_BESIDES
 }
 
 #[cfg(test)]
@@ -225,5 +245,19 @@ mod tests {
         let mut s = Subscription::default();
         let changed = s.restate(false, Vec::new());
         assert!(!changed.wildcard_started && !s.wants(&"A".into()));
+    }
+
+    #[test]
+    fn what_names_take_is_counted_once_and_given_back() {
+        let mut s = started(&["A", "B"]);
+        let two = s.bytes();
+        s.update(false, true, names(&["A", "B", "A"]), Vec::new());
+        assert_eq!(s.bytes(), two);
+        s.update(false, true, Vec::new(), names(&["A", "B", "C"]));
+        assert_eq!(s.bytes(), 0);
+        s.restate(true, names(&["A", "B", "*"]));
+        assert_eq!(s.bytes(), two);
+        s.restate(true, Vec::new());
+        assert_eq!(s.bytes(), 0);
     }
 }

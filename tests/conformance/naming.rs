@@ -21,6 +21,19 @@ async fn r107_a_federated_name_is_subscribed_as_it_is_written() {
     }
 }
 
+/// R107: context parameters are a set, so one order of them is another's name.
+#[tokio::test]
+async fn r107_parameters_in_another_order_are_the_same_name() {
+    on::<Delta>().await;
+    on::<Sotw>().await;
+    async fn on<V: Variant>() {
+        let rig = Rig::with(&[(EDS, "xdstp://a/t/x?zone=1&env=2", "1")]).await;
+        let mut script = rig.open::<V>().await;
+        let heard = script.start(&EDS, &["xdstp://a/t/x?env=2&zone=1"]).await;
+        assert_eq!(heard.bodies(), ["1"]);
+    }
+}
+
 /// R109: equal after the prefix is not equal.
 #[tokio::test]
 async fn r109_old_and_new_names_are_different_resources() {

@@ -58,7 +58,6 @@ mod groups;
 mod gzip;
 mod inbox;
 mod method;
-mod names;
 pub mod nodes;
 mod observer;
 mod request;

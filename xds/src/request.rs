@@ -5,8 +5,6 @@ use bellwether::session::{Event, Refusal, Session};
 use bellwether::wire::core::Node;
 use bellwether::wire::discovery::{DeltaDiscoveryRequest, DiscoveryRequest};
 
-use crate::names::BYTES_BESIDES;
-
 /// A request of a discovery stream.
 pub(crate) trait Request: prost::Message + Default + Send + 'static {
     /// The variant of the transport whose requests these are.
@@ -14,9 +12,6 @@ pub(crate) trait Request: prost::Message + Default + Send + 'static {
 
     /// The node, which only the first request of a stream is sure to name (R7).
     fn node(&self) -> Option<&Node>;
-
-    /// Bytes of the names that it may leave behind.
-    fn name_bytes(&self) -> usize;
 
     /// Hands the request to a session of this variant.
     fn tell(self, session: &mut Session) -> Result<Option<Event>, Refusal>;
@@ -27,12 +22,6 @@ impl Request for DeltaDiscoveryRequest {
 
     fn node(&self) -> Option<&Node> {
         self.node.as_ref()
-    }
-
-    fn name_bytes(&self) -> usize {
-        let claims = self.initial_resource_versions.iter();
-        let claims = claims.map(|(name, version)| name.len() + version.len() + BYTES_BESIDES);
-        claims.sum::<usize>() + bytes_of(&self.resource_names_subscribe)
     }
 
     fn tell(self, session: &mut Session) -> Result<Option<Event>, Refusal> {
@@ -47,16 +36,7 @@ impl Request for DiscoveryRequest {
         self.node.as_ref()
     }
 
-    fn name_bytes(&self) -> usize {
-        bytes_of(&self.resource_names)
-    }
-
     fn tell(self, session: &mut Session) -> Result<Option<Event>, Refusal> {
         session.on_sotw_request(self)
     }
-}
-
-fn bytes_of(names: &[String]) -> usize {
-    let names = names.iter();
-    names.map(|name| name.len() + BYTES_BESIDES).sum()
 }

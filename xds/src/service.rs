@@ -21,7 +21,6 @@ use crate::connection::Known;
 use crate::csds::Call;
 use crate::inbox::Inbox;
 use crate::method::Method;
-use crate::names::Names;
 use crate::stream::Stream;
 
 /// Messages between a stream's task and its connection. One is written while the next is made; what
@@ -59,7 +58,7 @@ impl DiscoveryService {
         let stream = Stream {
             discovery: self.discovery.clone(),
             peer: known.peer,
-            names: Names::new(known.budgets.names.share()),
+            names: known.budgets.names.share(),
             only,
             accepts_gzip,
             requests,

@@ -16,8 +16,8 @@ use tracing::{Instrument, debug, info, info_span, warn};
 
 use crate::admission::Peer;
 use crate::body::{Message, Outbound};
+use crate::budget::Share;
 use crate::inbox::Inbox;
-use crate::names::Names;
 use crate::nodes::{Identity, Registration, StreamState};
 use crate::request::Request;
 use crate::{Discovery, SnapshotFeed};
@@ -39,7 +39,7 @@ pub(crate) struct Stream<R> {
     pub(crate) only: Option<TypeUrl>,
     pub(crate) accepts_gzip: bool,
     pub(crate) requests: Inbox<R>,
-    pub(crate) names: Names,
+    pub(crate) names: Share,
     pub(crate) outbox: mpsc::Sender<Outbound>,
 }
 
@@ -251,10 +251,10 @@ impl Open {
         let _ = stream.outbox.try_send(Outbound::Message(message));
     }
 
-    fn on_request(&mut self, request: impl Request, names: &mut Names) -> Result<(), Status> {
-        names.make_room(&request, &self.session)?;
+    fn on_request(&mut self, request: impl Request, names: &mut Share) -> Result<(), Status> {
         let told = request.tell(&mut self.session);
         let event = told.map_err(|refusal| to_status(&refusal))?;
+        names.hold(self.session.name_bytes())?;
         let node = self.registration.identity();
         let observer = &self.discovery.observer;
         match event {

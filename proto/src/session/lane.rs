@@ -23,7 +23,7 @@ use crate::resource::Resource;
 use crate::set::ResourceSet;
 use crate::snapshot::Snapshot;
 use crate::step::{Part, Published, Step};
-use crate::subscription::{Changed, Subscription};
+use crate::subscription::{Changed, Subscription, bytes_of};
 use crate::wire::discovery::{DeltaDiscoveryRequest, DiscoveryRequest};
 use crate::wire::google::rpc::Status;
 
@@ -140,6 +140,13 @@ impl Lane {
 
     pub(super) fn name_count(&self) -> usize {
         self.subscription.names().len()
+    }
+
+    /// What is kept of the names that requests have said.
+    pub(super) fn name_bytes(&self) -> usize {
+        let claims = self.claims.iter();
+        let claims = claims.map(|(name, version)| bytes_of(name) + version.len());
+        self.subscription.bytes() + claims.sum::<usize>()
     }
 
     pub(super) fn claims_something(&self) -> bool {
