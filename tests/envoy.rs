@@ -6,6 +6,7 @@ mod guarded;
 mod nasty;
 mod plugins;
 mod random;
+mod rejecting;
 mod rig;
 mod routing;
 mod served;

@@ -61,7 +61,7 @@ impl Budget {
 #[derive(Debug)]
 pub(crate) struct Share {
     budget: Budget,
-    held: usize,
+    pub(crate) held: usize,
 }
 
 impl Share {
@@ -88,11 +88,6 @@ impl Share {
         self.held = bytes;
         Ok(())
     }
-
-    /// How much it is.
-    pub(crate) fn held(&self) -> usize {
-        self.held
-    }
 }
 
 impl Drop for Share {
@@ -113,7 +108,7 @@ mod tests {
         two.hold(4).unwrap();
         let refused = one.hold(7).unwrap_err();
         assert_eq!(refused.code(), tonic::Code::ResourceExhausted);
-        assert_eq!(one.held(), 6, "it keeps what it had");
+        assert_eq!(one.held, 6, "it keeps what it had");
         assert!(two.hold(usize::MAX).is_err());
         two.hold(1).unwrap();
         one.hold(9).unwrap();

@@ -145,7 +145,7 @@ mod tests {
             assert_eq!(request.type_url, type_url);
         }
         assert_eq!(inbox.message().await.unwrap(), None);
-        assert_eq!((inbox.share.held(), inbox.buffer.capacity()), (0, 0));
+        assert_eq!((inbox.share.held, inbox.buffer.capacity()), (0, 0));
     }
 
     #[tokio::test]

@@ -16,7 +16,7 @@ use std::time::Instant;
 
 use super::nonce::Nonce;
 use super::{ACK_PATIENCE, Event, TypeStatus};
-use crate::encoding::Encoding;
+use crate::encoding::{Encoding, Transport};
 use crate::name::{Name, ResourceId, SetVersion, TypeUrl, Version};
 use crate::rejection::{Rejected, named_in, verdicts};
 use crate::resource::Resource;
@@ -284,6 +284,7 @@ impl Lane {
                 self.kept.insert(name.clone(), good.clone());
             }
         }
+        self.offer_the_rest(part, &verdicts, error);
         self.rejected.extend(verdicts.iter().cloned());
         self.has_just_answered = true;
         let type_url = self.type_url.clone();
@@ -298,6 +299,26 @@ impl Lane {
                 rejected: verdicts,
             },
         }
+    }
+
+    /// R26: a text that names some resources says nothing of the others; Envoy takes them with the rest
+    /// or leaves them with the rest, as the fault may be. In delta they would never be said again, so
+    /// they are offered once more, without what was rejected. State of the world says them again with
+    /// whatever changes next.
+    fn offer_the_rest(
+        &mut self,
+        part: &Part,
+        verdicts: &[(Name, Rejected)],
+        error: Option<&Status>,
+    ) {
+        let by_text = error.is_some_and(|status| named_in(status).is_empty());
+        if !by_text || self.encoding.transport() != Transport::Delta {
+            return;
+        }
+        let offered = part.offered.iter().map(|(name, _)| name);
+        let rest = offered.filter(|name| verdicts.iter().all(|(rejected, _)| rejected != *name));
+        let wanted = rest.filter(|name| self.subscription.wants(name));
+        self.due.extend(wanted.cloned());
     }
 
     /// The node now holds the target, except for what it rejected and what is still to be removed.

@@ -300,6 +300,20 @@ fn at_most_one_response_of_a_type_is_outstanding_and_newer_snapshots_coalesce() 
     assert_eq!(second.resources[0].version, Version::of(b"4").to_string());
 }
 
+/// R26: Envoy's text names what is wrong, and leaves open what became of the rest.
+#[test]
+fn what_the_text_of_a_nack_does_not_name_is_offered_once_more() {
+    let mut d = following(&[(ROUTE, "a", "1"), (ROUTE, "b", "1")]);
+    d.publish(&[(ROUTE, "a", "bad"), (ROUTE, "b", "2")]);
+    let response = d.hear_one();
+    d.say(nack(&response, "a: no such thing"));
+    let rest = d.hear_one();
+    assert_eq!(sent(&rest), ["b"]);
+    d.say(nack(&rest, "still nothing"));
+    d.silence();
+    assert_eq!(d.rejected(&ROUTE).len(), 2);
+}
+
 #[test]
 fn r24_rejected_content_is_never_sent_again_until_it_changes() {
     let mut d = following(&[(ROUTE, "a", "1"), (ROUTE, "b", "1")]);

@@ -215,6 +215,9 @@ pub(super) async fn status(
     for fleet in &fleets {
         problems(io, &fleet.fleet, "bad key", &fleet.problems)?;
         problems(io, &fleet.fleet, "warning", &fleet.warnings)?;
+        for line in not_told(fleet) {
+            io.line(super::output::clean(&line))?;
+        }
     }
     Ok(Exit::Ok)
 }
@@ -246,6 +249,19 @@ fn status_cells(fleet: &FleetStatus) -> Vec<String> {
     ]
 }
 
+/// What Envoys and gRPC's clients of a fleet can't be told, and settings that are not in force.
+fn not_told(fleet: &FleetStatus) -> Vec<String> {
+    let name = &fleet.fleet;
+    let settings = fleet.settings.problem.iter();
+    let settings =
+        settings.map(|problem| format!("settings of {name} are not in force: {problem}"));
+    let translations = fleet.translations.iter().flat_map(|(client, translation)| {
+        let unsupported = translation.unsupported.iter();
+        unsupported.map(move |one| format!("{client} in {name}: {}: {}", one.resource, one.reason))
+    });
+    settings.chain(translations).collect()
+}
+
 fn problems(
     io: &mut Io<'_>,
     fleet: &str,
@@ -265,4 +281,31 @@ fn problems(
         io.line(super::output::clean(&text))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_kind_of_client_is_not_told_is_named() {
+        let unsupported = crate::views::Unsupported {
+            resource: "routes/2".into(),
+            reason: "answers 503: plugin x".into(),
+        };
+        let translation = crate::views::Translation {
+            unsupported: vec![unsupported],
+            ..Default::default()
+        };
+        let mut fleet = FleetStatus {
+            fleet: "shop".into(),
+            ..FleetStatus::default()
+        };
+        assert!(not_told(&fleet).is_empty());
+        fleet.translations.insert("envoy".into(), translation);
+        fleet.settings.problem = Some("listeners: no".into());
+        let lines = not_told(&fleet);
+        assert_eq!(lines[0], "settings of shop are not in force: listeners: no");
+        assert_eq!(lines[1], "envoy in shop: routes/2: answers 503: plugin x");
+    }
 }
