@@ -168,7 +168,8 @@ fn a_failing_input_is_found_kept_and_tried_first_ever_after() {
         words: &["word"],
         run: |input| {
             let text = String::from_utf8_lossy(input);
-            assert!(!text.contains("[2,3]"), "the planted fault");
+            // Nearly every change makes it fail, so that it is found however slow the machine is.
+            assert!(text.contains("[1,2,3]"), "the planted fault");
             0
         },
     };
@@ -188,6 +189,6 @@ fn a_failing_input_is_found_kept_and_tried_first_ever_after() {
     let first = fails();
     let name = format!("crash-{}", kept(&first));
     let input = std::fs::read_to_string(folder.path().join(&name)).expect("it was kept");
-    assert!(input.contains("[2,3]"));
+    assert!(!input.contains("[1,2,3]"));
     assert!(fails().contains(&name));
 }
