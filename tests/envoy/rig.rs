@@ -28,8 +28,10 @@ use crate::proxy::rig::Rig as Agent;
 /// The fleet.
 const FLEET: &str = "default";
 
-/// The host of a route that tells which configuration is in force.
-const MARK_HOST: &str = "mark.test";
+/// The host of a route that tells which configuration is in force, and its upstream. No other route may
+/// lead there: what took any path before would answer for a configuration that is not in force yet.
+pub(crate) const MARK_HOST: &str = "mark.test";
+pub(crate) const MARK: &str = "mark";
 
 /// Names of the upstreams, `upstreams/a` and so on.
 pub(crate) const UPSTREAMS: [&str; 4] = ["a", "b", "c", "d"];
@@ -83,7 +85,7 @@ impl Both {
             },
         ));
         let mut upstreams = BTreeMap::new();
-        for name in UPSTREAMS {
+        for name in UPSTREAMS.into_iter().chain([MARK]) {
             upstreams.insert(name, Upstream::start(name).await);
         }
         let port = ports::free();
@@ -139,8 +141,8 @@ impl Both {
             .collect();
         self.revision += 1;
         let mut all: Vec<(String, Value)> = config.to_vec();
-        for name in UPSTREAMS {
-            let node = self.upstreams[name].address.to_string();
+        for (name, upstream) in &self.upstreams {
+            let node = upstream.address.to_string();
             all.push((
                 format!("upstreams/{name}"),
                 json!({"type": "roundrobin", "nodes": {node: 1}}),
@@ -149,7 +151,7 @@ impl Both {
         all.push((
             "routes/mark".to_owned(),
             json!({"uri": format!("/mark-{}", self.revision + all.len() as u64 + 1),
-                "host": MARK_HOST, "upstream_id": "a"}),
+                "host": MARK_HOST, "upstream_id": MARK}),
         ));
         for (key, value) in &all {
             self.revision += 1;
@@ -210,20 +212,18 @@ impl Both {
 
     /// Waits until Envoy serves what it was sent last.
     async fn settle(&self, mark: &str) {
-        let ask = Ask {
-            method: "GET".to_owned(),
-            host: MARK_HOST.to_owned(),
-            target: mark.to_owned(),
-            headers: Vec::new(),
-        };
         eventually("envoy to serve the newest routes", || async {
             self.envoy.rejected_nothing().await;
             // It does not listen before it has routes.
             tokio::net::TcpStream::connect(self.envoy_http).await.ok()?;
-            let answer = outcome(&to(self.envoy_http, &ask).await);
-            (answer == Outcome::Upstream("a".to_owned())).then_some(())
+            self.serves(mark).await.then_some(())
         })
         .await;
+    }
+
+    /// Whether Envoy serves the configuration of this mark.
+    pub(crate) async fn serves(&self, mark: &str) -> bool {
+        marked(self.envoy_http, mark).await
     }
 
     /// What Envoy has, and what it should have.
@@ -260,6 +260,17 @@ pub(crate) async fn to(address: SocketAddr, ask: &Ask) -> Answer {
         request = request.header(name.as_str(), value.as_str());
     }
     connection.ask(request.body(body("")).unwrap()).await
+}
+
+/// Whether a proxy serves the configuration in which the route of this path leads to the mark.
+pub(crate) async fn marked(address: SocketAddr, path: &str) -> bool {
+    let ask = Ask {
+        method: "GET".to_owned(),
+        host: MARK_HOST.to_owned(),
+        target: path.to_owned(),
+        headers: Vec::new(),
+    };
+    outcome(&to(address, &ask).await) == Outcome::Upstream(MARK.to_owned())
 }
 
 pub(crate) fn outcome(answer: &Answer) -> Outcome {

@@ -3,8 +3,9 @@
 use proptest::prelude::ProptestConfig;
 use proptest::strategy::{Strategy, ValueTree};
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
+use serde_json::json;
 
-use crate::envoy::rig::{Ask, Both, Outcome};
+use crate::envoy::rig::{Ask, Both, Outcome, UPSTREAMS};
 use crate::envoy::table::groups;
 use crate::envoy::{nasty, random};
 use crate::harness::envoy::Variant;
@@ -130,6 +131,18 @@ async fn both_proxies_answer_alike_whatever_the_configuration() {
         "{closed} of {asked} closed"
     );
     assert!(forwarded * 4 > asked, "{forwarded} of {asked} forwarded");
+}
+
+/// What took any path before does not pass for the configuration that is waited for: its answers would
+/// look like a difference between the proxies.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_that_takes_every_path_is_not_taken_for_the_next() {
+    let mut both = Both::start(Variant::Delta).await;
+    for name in UPSTREAMS {
+        let route = json!({"uri": "/*", "upstream_id": name});
+        both.configure(&[("routes/all".to_owned(), route)]).await;
+        assert!(!both.serves("/mark-of-the-next").await, "{name}");
+    }
 }
 
 /// R113: whatever the catalog takes, Envoy takes what is made of it.

@@ -6,16 +6,13 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
-use crate::envoy::rig::{Ask, Outcome, UPSTREAMS, outcome, to};
+use crate::envoy::rig::{Ask, MARK, MARK_HOST, Outcome, UPSTREAMS, marked, outcome, to};
 use crate::envoy::routing::{ask, expected};
 use crate::envoy::table::groups;
 use crate::harness::envoy::{Envoy, Variant, bootstrap};
 use crate::harness::http::Upstream;
 use crate::harness::ports;
 use crate::harness::programs::{Agent, Server, eventually};
-
-/// The host of a route that tells which configuration is in force.
-const MARK_HOST: &str = "mark.test";
 
 /// A server, an agent, an Envoy, and upstreams.
 pub(crate) struct Whole {
@@ -40,7 +37,7 @@ impl Whole {
         let reply = server.call("PUT", path, &settings.to_string()).await;
         assert!(reply.status < 300, "{reply:?}");
         let mut upstreams = BTreeMap::new();
-        for name in UPSTREAMS {
+        for name in UPSTREAMS.into_iter().chain([MARK]) {
             let upstream = Upstream::start(name).await;
             let nodes = json!({"type": "roundrobin", "nodes": {upstream.address.to_string(): 1}});
             server.put(&format!("upstreams/{name}"), nodes).await;
@@ -66,19 +63,12 @@ impl Whole {
     pub(crate) async fn settle(&mut self) {
         self.marks += 1;
         let uri = format!("/mark-{}", self.marks);
-        let route = json!({"uri": uri, "host": MARK_HOST, "upstream_id": "a"});
+        let route = json!({"uri": uri, "host": MARK_HOST, "upstream_id": MARK});
         self.server.put("routes/mark", route).await;
-        let ask = Ask {
-            method: "GET".to_owned(),
-            host: MARK_HOST.to_owned(),
-            target: uri,
-            headers: Vec::new(),
-        };
         for address in [self.http, self.agent_address()] {
             eventually("both proxies to serve what was written", || async {
                 tokio::net::TcpStream::connect(address).await.ok()?;
-                let answer = outcome(&to(address, &ask).await);
-                (answer == Outcome::Upstream("a".to_owned())).then_some(())
+                marked(address, &uri).await.then_some(())
             })
             .await;
         }
