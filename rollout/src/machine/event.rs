@@ -1,0 +1,100 @@
+//! Owns what there is to tell of a rollout, for the history and the log. Must not know: where it is kept.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::state::{Pause, Release};
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+#[expect(missing_docs, reason = "each variant says what its fields are of")]
+pub enum Event {
+    /// It was asked for, and can begin.
+    Started {
+        rollout: u64,
+        target: Release,
+        author: String,
+        reason: String,
+    },
+    /// It was asked for, and begins when the one under way is over.
+    Queued {
+        target: Release,
+        author: String,
+        /// What was queued before and now never begins.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        instead_of: Option<Release>,
+    },
+    /// Somebody approved.
+    Approved { rollout: u64, author: String },
+    /// A stage begins: its nodes get the release.
+    Exposing { rollout: u64, stage: String },
+    /// So many nodes were connected when the stage began.
+    Counted {
+        rollout: u64,
+        stage: String,
+        nodes: u64,
+    },
+    /// Enough of them are stable; they are watched.
+    Baking { rollout: u64, stage: String },
+    /// Every node has it; all are watched.
+    Soaking { rollout: u64 },
+    /// It waits for a person.
+    Paused {
+        rollout: u64,
+        why: Pause,
+        reason: String,
+    },
+    /// A person let it go on.
+    Resumed { rollout: u64, author: String },
+    /// A person ended a stage without what it waited for.
+    Promoted { rollout: u64, author: String },
+    /// Something failed; nobody joins those exposed.
+    Halted { rollout: u64, reason: String },
+    /// All go back to the base.
+    RollingBack { rollout: u64, reason: String },
+    /// Nodes reject the base as well.
+    Stuck { rollout: u64 },
+    /// It is over.
+    Ended { rollout: u64, outcome: Outcome },
+    /// Nodes got a release of their own.
+    Pinned { select: String, release: Release },
+    /// They no longer have one.
+    Unpinned { select: String },
+    /// Nothing goes forward.
+    Held { reason: String },
+    /// It may again.
+    Unheld,
+    /// Content may be rolled out again.
+    Unquarantined { digest: String },
+}
+
+/// How a rollout ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+#[expect(missing_docs, reason = "each variant says what its fields are of")]
+pub enum Outcome {
+    /// Its target is stable.
+    Succeeded,
+    /// All went back, but for so many nodes that have not said so.
+    RolledBack { stragglers: u64 },
+    /// Nobody was ever exposed.
+    Cancelled,
+    /// Another one took its place.
+    Superseded,
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Succeeded => f.write_str("succeeded"),
+            Self::RolledBack { stragglers: 0 } => f.write_str("rolled back"),
+            Self::RolledBack { stragglers } => {
+                write!(f, "rolled back, {stragglers} nodes have not said so")
+            }
+            Self::Cancelled => f.write_str("cancelled"),
+            Self::Superseded => f.write_str("superseded"),
+        }
+    }
+}

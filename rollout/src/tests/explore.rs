@@ -1,0 +1,258 @@
+//! Owns the exploration of the machine: every state that commands, evidence, time, leaders and nodes can
+//! bring about together, as far as it goes, with the promises checked on every edge.
+
+mod world;
+
+use std::collections::{HashSet, VecDeque};
+use std::time::Duration;
+
+use crate::assign::assign;
+use crate::gate::Verdict;
+use crate::machine::{Event, Outcome};
+use crate::policy::OnFail;
+use crate::state::{Phase, State};
+use world::{Action, World};
+
+/// States that are visited. The first ones are those that few events lead to.
+const STATES: usize = 12_000;
+
+#[test]
+fn promises_hold_in_every_state_with_rollback() {
+    explore(OnFail::Rollback);
+}
+
+#[test]
+fn promises_hold_in_every_state_with_halt() {
+    explore(OnFail::Halt);
+}
+
+fn explore(on_fail: OnFail) {
+    let first = World::start(on_fail);
+    let mut known = HashSet::from([first.normal()]);
+    let mut open = VecDeque::from([first]);
+    let (mut visited, mut edges, mut ended) = (0, 0, 0);
+    while let Some(world) = open.pop_front() {
+        visited += 1;
+        if visited > STATES {
+            break;
+        }
+        if visited % 40 == 0 {
+            it_ends_when_all_is_well(&world);
+        }
+        for action in world.actions() {
+            let mut next = world.clone();
+            let Some(events) = next.act(action) else {
+                continue;
+            };
+            edges += 1;
+            check(&world, action, &next, &events);
+            ended += usize::from(
+                events
+                    .iter()
+                    .any(|event| matches!(event, Event::Ended { .. })),
+            );
+            if known.insert(next.normal()) {
+                let text = serde_json::to_string(&next.state).unwrap();
+                assert_eq!(serde_json::from_str::<State>(&text).unwrap(), next.state);
+                open.push_back(next);
+            }
+        }
+    }
+    println!(
+        "{visited} states visited of {} found, {edges} edges, {ended} ends",
+        known.len()
+    );
+    assert!(visited >= STATES && ended > 100, "{visited} {ended}");
+}
+
+fn target_of(state: &State) -> Option<u64> {
+    state
+        .rollout
+        .as_ref()
+        .map(|rollout| rollout.start.target.seq)
+}
+
+fn check(before: &World, action: Action, after: &World, events: &[Event]) {
+    let told = || format!("{before:#?}\n{action:?}\n{after:#?}\n{events:?}");
+    let (old, new) = (&before.state, &after.state);
+    // What is known to be good is not known to be bad.
+    let bad = |state: &State| {
+        let good = state.stable.iter().chain(&state.last_good);
+        good.clone()
+            .any(|release| state.quarantined.contains(&release.digest))
+    };
+    assert!(!bad(new), "good and quarantined: {}", told());
+    // Nobody is exposed to what failed, but for those whom a halt leaves it.
+    for (id, node) in after.nodes() {
+        let Some(release) = assign(&node, new).release() else {
+            panic!("node {id} is given nothing: {}", told());
+        };
+        let halted = matches!(
+            new.rollout.as_ref().map(|one| &one.phase),
+            Some(Phase::Halted { .. })
+        );
+        let quarantined = new.quarantined.contains(&release.digest);
+        assert!(
+            !quarantined || halted && node.current == Some(release.digest),
+            "{}",
+            told()
+        );
+    }
+    // Without evidence and without a person, nothing goes forward.
+    let forward = events.iter().any(|event| {
+        matches!(
+            event,
+            Event::Exposing { .. }
+                | Event::Counted { .. }
+                | Event::Baking { .. }
+                | Event::Soaking { .. }
+        ) || matches!(
+            event,
+            Event::Ended {
+                outcome: Outcome::Succeeded,
+                ..
+            }
+        )
+    });
+    if forward && !action.is_of_a_person() {
+        let evidence = before.evidence(true);
+        assert!(
+            matches!(action, Action::Tick { complete: true }),
+            "{}",
+            told()
+        );
+        let exposes =
+            |event: &Event| matches!(event, Event::Exposing { .. } | Event::Soaking { .. });
+        assert!(
+            old.hold.is_none() || !events.iter().any(exposes),
+            "{}",
+            told()
+        );
+        let exposed = evidence.exposed();
+        assert_eq!((exposed.rejected, exposed.failed), (0, 0), "{}", told());
+        let is_first = old
+            .rollout
+            .as_ref()
+            .is_some_and(|one| one.cohorts.is_empty());
+        let needs_proof = |event: &Event| match event {
+            Event::Exposing { .. } => !is_first,
+            Event::Baking { .. } | Event::Soaking { .. } => true,
+            Event::Ended { outcome, .. } => *outcome == Outcome::Succeeded,
+            _ => false,
+        };
+        assert!(
+            !events.iter().any(needs_proof) || exposed.stable > 0,
+            "{}",
+            told()
+        );
+    }
+    // Evidence that something is wrong is acted on at once.
+    if let (Action::Tick { .. }, Some(rollout)) = (action, &old.rollout) {
+        let exposed = before.evidence(true).exposed();
+        let is_exposed = rollout.goes_forward() && rollout.has_exposed();
+        if is_exposed && exposed.rejected + exposed.failed > 0 {
+            let over = new
+                .rollout
+                .as_ref()
+                .is_none_or(|one| one.id != rollout.id || !one.goes_forward());
+            assert!(over, "{}", told());
+            assert!(
+                new.quarantined.contains(&rollout.start.target.digest),
+                "{}",
+                told()
+            );
+        }
+    }
+    // Back is where all are; who is not is told.
+    let late = old
+        .rollout
+        .as_ref()
+        .is_some_and(|one| one.age(before.now) >= Duration::from_secs(600));
+    for event in events {
+        if let (Action::Tick { .. } | Action::TickOnStale, false) = (action, late)
+            && let Event::Ended {
+                outcome: Outcome::RolledBack { stragglers },
+                ..
+            } = event
+            && old.rollout.as_ref().is_some_and(|one| !one.goes_forward())
+        {
+            assert_eq!((*stragglers, before.not_back()), (0, 0), "{}", told());
+        }
+    }
+    only_success_changes_what_is_stable(old, new, events, &told);
+    stages_only_grow(old, new, &told);
+}
+
+fn only_success_changes_what_is_stable(
+    old: &State,
+    new: &State,
+    events: &[Event],
+    told: &dyn Fn() -> String,
+) {
+    let succeeded = events.iter().any(|event| {
+        matches!(
+            event,
+            Event::Ended {
+                outcome: Outcome::Succeeded,
+                ..
+            }
+        )
+    });
+    match succeeded {
+        true => assert_eq!(new.stable.map(|one| one.seq), target_of(old), "{}", told()),
+        false => assert_eq!(new.stable, old.stable, "{}", told()),
+    }
+}
+
+fn stages_only_grow(old: &State, new: &State, told: &dyn Fn() -> String) {
+    let (Some(old), Some(new)) = (&old.rollout, &new.rollout) else {
+        return;
+    };
+    assert!(new.id >= old.id, "{}", told());
+    if new.id == old.id {
+        assert!(
+            new.stage >= old.stage && new.stage <= old.stage + 1,
+            "{}",
+            told()
+        );
+        assert!(new.cohorts.starts_with(&old.cohorts), "{}", told());
+        assert!(
+            old.goes_forward() || !new.goes_forward(),
+            "back is one way: {}",
+            told()
+        );
+        assert!(new.exposure >= old.exposure, "{}", told());
+    }
+}
+
+/// Nothing is stuck that no person has stopped: with healthy nodes, every rollout comes to its end.
+fn it_ends_when_all_is_well(world: &World) {
+    let mut world = world.clone();
+    for _ in 0..80 {
+        let Some(rollout) = &world.state.rollout else {
+            return;
+        };
+        let waits = match &rollout.phase {
+            Phase::Paused { .. } => true,
+            Phase::RollingBack { stuck, .. } => *stuck,
+            _ => world.state.hold.is_some(),
+        };
+        if waits {
+            return;
+        }
+        world.heal();
+        world.act(Action::Tick { complete: true });
+        world.now = world.now + Duration::from_secs(61);
+    }
+    panic!("it never ends: {world:#?}, {:?}", world.evidence(true));
+}
+
+#[test]
+fn the_worst_verdict_counts() {
+    let why = || "x".to_owned();
+    let all = |verdicts: &[Verdict]| Verdict::all(verdicts.iter().cloned());
+    let (unsure, failed) = (Verdict::Inconclusive(why()), Verdict::Fail(why()));
+    assert_eq!(all(&[]), Verdict::Pass);
+    assert_eq!(all(&[Verdict::Pass, unsure.clone()]), unsure);
+    assert_eq!(all(&[failed.clone(), unsure, Verdict::Pass]), failed);
+}
