@@ -5,11 +5,13 @@
 //! - [`assign`] says which release a node gets by that state. Equal on every server.
 //! - A [`Policy`] says in which stages a release reaches the nodes, and what must be seen before the next.
 //! - [`Evidence`] is what was seen; a [`gate`] makes a verdict of it that has three values.
+//! - A release's [`content`] is what proxies are sent, cut into parts that can be stored.
 //! - The [`machine`] takes commands and evidence to the next state. Only the leader asks it.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod assign;
 pub mod cohort;
+pub mod content;
 pub mod digest;
 pub mod evidence;
 pub mod gate;
