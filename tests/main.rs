@@ -15,6 +15,7 @@ mod main_job;
 mod proxy;
 mod quickstart;
 mod readme;
+mod releases;
 mod services;
 mod session_model;
 mod sim;

@@ -170,6 +170,37 @@ pub fn reference_mark(fleet: &str, item: &Item) -> String {
     format!("{OWN_PREFIX}{fleet}/references/{item}")
 }
 
+/// What the keys of a fleet's releases start with.
+#[must_use]
+pub fn releases_range(fleet: &str) -> String {
+    format!("{OWN_PREFIX}{fleet}/releases/")
+}
+
+/// The key of a release. Numbers are padded, so that keys are in their order.
+#[must_use]
+pub fn release(fleet: &str, seq: u64) -> String {
+    format!("{}{seq:010}", releases_range(fleet))
+}
+
+/// The key of the newest release's number. It is written with every release, and with every deletion
+/// of parts of releases, so that neither goes unnoticed by the other.
+#[must_use]
+pub fn newest_release(fleet: &str) -> String {
+    format!("{OWN_PREFIX}{fleet}/newest-release")
+}
+
+/// What the keys of the parts of a fleet's releases start with.
+#[must_use]
+pub fn blobs_range(fleet: &str) -> String {
+    format!("{OWN_PREFIX}{fleet}/blobs/")
+}
+
+/// The key of a part, by the digest of its bytes.
+#[must_use]
+pub fn blob(fleet: &str, digest: &dyn fmt::Display) -> String {
+    format!("{}{digest}", blobs_range(fleet))
+}
+
 /// What the keys of all fleets' settings start with.
 #[must_use]
 pub fn settings_range() -> String {

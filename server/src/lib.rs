@@ -14,6 +14,7 @@ pub mod keys;
 pub mod metrics;
 pub mod program;
 pub mod publish;
+pub mod release;
 pub mod schema;
 pub mod settings;
 pub mod store;
