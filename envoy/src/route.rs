@@ -17,6 +17,7 @@ use http::StatusCode;
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint};
 
+use crate::cluster;
 use crate::made::Made;
 use crate::native::Touched;
 use crate::plugin::{self, Consumers, Context, Limits};
@@ -429,17 +430,7 @@ impl Compiler {
         };
         let mut host = virtual_host.encode_to_vec();
         let mut clusters = BTreeSet::new();
-        if self.closed {
-            let mut route = Route::default();
-            action::answer(
-                &mut route,
-                StatusCode::SERVICE_UNAVAILABLE,
-                None,
-                Client::Grpc,
-            );
-            route.r#match = Some(everything());
-            field(&mut host, ROUTES, &route.encode_to_vec());
-        } else {
+        if !self.closed {
             let chain = Scope::Exact(host::of_target(&name))
                 .chain(|scope| self.shelves.contains_key(scope));
             for shelf in chain.iter().filter_map(|scope| self.shelves.get(scope)) {
@@ -450,6 +441,12 @@ impl Compiler {
                     }
                 }
             }
+        }
+        // grpc-java can't make anything of routes without a cluster.
+        if clusters.is_empty() {
+            let route = answered(StatusCode::SERVICE_UNAVAILABLE, None, Client::Grpc);
+            field(&mut host, ROUTES, &route.encode_to_vec());
+            clusters.insert(Name::from(action::NOWHERE));
         }
         field(&mut body, VIRTUAL_HOSTS, &host);
         Configuration {
@@ -474,18 +471,18 @@ fn everything() -> RouteMatch {
     }
 }
 
-fn answered(status: StatusCode, message: Option<&str>) -> Route {
+fn answered(status: StatusCode, message: Option<&str>, client: Client) -> Route {
     let mut route = Route {
         r#match: Some(everything()),
         ..Route::default()
     };
-    action::answer(&mut route, status, message, Client::Envoy);
+    action::answer(&mut route, status, message, client);
     route
 }
 
 fn closed_to_all() -> Route {
     let status = StatusCode::SERVICE_UNAVAILABLE;
-    answered(status, Some(action::PLUGIN))
+    answered(status, Some(action::PLUGIN), Client::Envoy)
 }
 
 /// A tunnel through the proxy to anywhere is not what routes are for.
@@ -495,7 +492,7 @@ fn no_connect() -> Route {
             path_specifier: Some(PathSpecifier::ConnectMatcher(ConnectMatcher {})),
             ..RouteMatch::default()
         }),
-        ..answered(StatusCode::METHOD_NOT_ALLOWED, None)
+        ..answered(StatusCode::METHOD_NOT_ALLOWED, None, Client::Envoy)
     }
 }
 
@@ -503,6 +500,13 @@ impl Output {
     /// As resources.
     pub(crate) fn into_made(self) -> Made {
         let mut made = Made::default();
+        let nowhere = Name::from(action::NOWHERE);
+        let mut configurations = self.configurations.iter();
+        if configurations.any(|one| one.clusters.contains(&nowhere)) {
+            for resource in cluster::empty(action::NOWHERE) {
+                made.add(resource);
+            }
+        }
         for configuration in self.configurations {
             let id = ResourceId::new(TypeUrl::ENVOY_ROUTES, configuration.name);
             let refers = configuration

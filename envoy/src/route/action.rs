@@ -15,14 +15,12 @@ use crate::wire::core::{DataSource, HeaderValue, HeaderValueOption};
 use crate::wire::route::retry_policy::{RetryBackOff, RetryHostPredicate};
 use crate::wire::route::route::Action;
 use crate::wire::route::route_action::hash_policy::{
-    ConnectionProperties, Cookie, Header, PolicySpecifier, QueryParameter,
+    ConnectionProperties, Cookie, FilterState, Header, PolicySpecifier, QueryParameter,
 };
 use crate::wire::route::route_action::{
     ClusterSpecifier, HashPolicy, HostRewriteSpecifier, UpgradeConfig,
 };
-use crate::wire::route::{
-    DirectResponseAction, NonForwardingAction, RetryPolicy, Route, RouteAction,
-};
+use crate::wire::route::{DirectResponseAction, RetryPolicy, Route, RouteAction};
 
 /// nginx's default for each of an upstream's timeouts.
 const DEFAULT_TIMEOUT_MS: u64 = 60_000;
@@ -38,6 +36,11 @@ const LOOKS_FOR_ANOTHER: i64 = 5;
 /// Envoy waits before a retry; APISIX does not. The least that Envoy takes.
 const BACK_OFF_MS: u64 = 1;
 
+/// The cluster without endpoints that a gRPC client's calls go to where a route is closed. No native
+/// cluster has this name; it is what some clients say in the error.
+pub(crate) const NOWHERE: &str = "closed";
+/// What gRPC's clients call the channel that a call is made on (A42).
+const CHANNEL: &str = "io.grpc.channel_id";
 /// The message of an answer by a route whose plugins do not all run here; the agent says the same.
 pub(crate) const PLUGIN: &str =
     "503 Service Unavailable: a plugin of this route does not run on this proxy";
@@ -174,9 +177,14 @@ fn hash_policies(balancing: Option<&native::Balancing>, client: Client) -> Vec<H
             PolicySpecifier::ConnectionProperties(ConnectionProperties { source_ip: true }),
             false,
         )),
-        // A client knows no other header of itself (A42).
-        Client::Grpc => policies
-            .retain(|policy| matches!(policy.policy_specifier, Some(PolicySpecifier::Header(_)))),
+        // Nothing but the headers of a call and the channel, which stands for the client (A42).
+        Client::Grpc => {
+            policies.retain(|policy| {
+                matches!(policy.policy_specifier, Some(PolicySpecifier::Header(_)))
+            });
+            let key = CHANNEL.to_owned();
+            policies.push(of(PolicySpecifier::FilterState(FilterState { key }), false));
+        }
     }
     policies
 }
@@ -251,8 +259,12 @@ fn variables(template: &str) -> impl Iterator<Item = &str> {
 /// Makes a route answer by itself, as the agent does: `{"error_msg":…}`.
 pub(crate) fn answer(route: &mut Route, status: StatusCode, message: Option<&str>, client: Client) {
     if client == Client::Grpc {
-        // The call fails as unavailable; clients reject the whole for any other action (A28, A36).
-        route.action = Some(Action::NonForwardingAction(NonForwardingAction {}));
+        // Clients reject the whole for most other actions (A28). `non_forwarding_action` (A36) fails the
+        // call too, but a process with `@grpc/grpc-js-xds` ends when it meets one in a route of a client.
+        route.action = Some(Action::Route(RouteAction {
+            cluster_specifier: Some(ClusterSpecifier::Cluster(NOWHERE.to_owned())),
+            ..RouteAction::default()
+        }));
         return;
     }
     let text = match message {
@@ -272,6 +284,14 @@ pub(crate) fn answer(route: &mut Route, status: StatusCode, message: Option<&str
     route
         .response_headers_to_add
         .push(set_header("content-type", "application/json"));
+}
+
+/// Whether calls that take this route of a gRPC client's fail.
+pub(crate) fn leads_nowhere(route: &Route) -> bool {
+    let Some(Action::Route(forward)) = &route.action else {
+        return false;
+    };
+    matches!(&forward.cluster_specifier, Some(ClusterSpecifier::Cluster(name)) if name == NOWHERE)
 }
 
 /// A header that is set, whatever was there.
