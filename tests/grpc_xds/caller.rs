@@ -18,6 +18,9 @@ use crate::harness::programs::eventually;
 /// The node's id.
 pub(super) const ME: &str = "me";
 
+/// The authority of federated names (gRFC A47): the same servers.
+pub(super) const AUTHORITY: &str = "flock";
+
 /// What it calls if nothing else is said.
 const ASK: &str = "/bellwether.test.Names/Ask";
 
@@ -64,7 +67,8 @@ impl Caller {
             .collect();
         // grpc-js takes no node without a locality.
         let node = json!({"id": ME, "cluster": "default", "locality": {}});
-        let bootstrap = json!({"xds_servers": servers, "node": node});
+        let authorities = json!({AUTHORITY: {}});
+        let bootstrap = json!({"xds_servers": servers, "node": node, "authorities": authorities});
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("bootstrap.json");
         std::fs::write(&file, bootstrap.to_string()).unwrap();

@@ -3,12 +3,17 @@
 use serde_json::{Value, json};
 
 use super::backend::Backend;
-use super::caller::Caller;
+use super::caller::{AUTHORITY, Caller};
 use super::{TARGET, upstream};
 use crate::harness::polyglot::{Language, in_every_language};
-use crate::harness::programs::Server;
+use crate::harness::programs::{Server, eventually};
 
-in_every_language!(calls_go_where_routes_say, names_without_an_open_route_fail);
+in_every_language!(
+    calls_go_where_routes_say,
+    names_without_an_open_route_fail,
+    a_host_that_is_gone_comes_back,
+    federated_names_and_ports_are_dialled
+);
 
 /// How often each call is made: a share of a tenth is told from one of a half.
 const TIMES: usize = 100;
@@ -143,4 +148,57 @@ async fn names_without_an_open_route_fail(language: &Language) {
     let open = json!({"upstream_id": "a"});
     server.put("routes/r", route("/r.S/*", open)).await;
     caller.hears_only(&["a"]).await;
+}
+
+/// The last route of a host is deleted, and written again as it was.
+async fn a_host_that_is_gone_comes_back(language: &Language) {
+    let a = Backend::start("a").await;
+    let server = Server::embedded(&[]).await;
+    server.put("upstreams/a", upstream(&[&a])).await;
+    let open = || route("/r.S/*", json!({"upstream_id": "a"}));
+    server.put("routes/r", open()).await;
+    let calls = ["/r.S/M"];
+    let caller = Caller::dial_to_call(language, TARGET, &[&server.xds], &calls).await;
+    let Some(caller) = caller else {
+        return;
+    };
+    caller.hears_only(&["a"]).await;
+    let gone = server.call("DELETE", "/apisix/admin/routes/r", "").await;
+    assert_eq!(gone.status, 200);
+    eventually("calls to fail", || async {
+        (!caller.errors().is_empty()).then_some(())
+    })
+    .await;
+    let errors = caller.errors();
+    let clear = |error: &String| error.to_lowercase().contains("unavailable");
+    assert!(errors.iter().all(clear), "{errors:?}");
+    server.put("routes/r", open()).await;
+    caller.hears_only(&["a"]).await;
+}
+
+/// gRFC A47, and a name with a port: the settings say that somebody dials them.
+async fn federated_names_and_ports_are_dialled(language: &Language) {
+    let a = Backend::start("a").await;
+    let server = Server::embedded(&[]).await;
+    server.put("upstreams/a", upstream(&[&a])).await;
+    server
+        .put("routes/r", route("/r.S/*", json!({"upstream_id": "a"})))
+        .await;
+    let federated = format!("xdstp://{AUTHORITY}/envoy.config.listener.v3.Listener/names.test");
+    let settings = json!({"grpc_listeners": [federated, "names.test:50051"]});
+    let path = "/v1/fleets/default/settings";
+    let reply = server.call("PUT", path, &settings.to_string()).await;
+    assert!(reply.status < 300, "{reply:?}");
+    for target in [
+        format!("xds://{AUTHORITY}/names.test"),
+        "xds:///names.test:50051".to_owned(),
+    ] {
+        let calls = ["/r.S/M"];
+        let caller = Caller::dial_to_call(language, &target, &[&server.xds], &calls).await;
+        let Some(caller) = caller else {
+            return;
+        };
+        caller.hears_only(&["a"]).await;
+        assert_eq!(caller.errors(), [""; 0]);
+    }
 }
