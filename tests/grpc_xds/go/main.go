@@ -36,7 +36,7 @@ func main() {
 	for turn := 0; ; turn++ {
 		number := turn % len(calls)
 		call := strings.Split(calls[number], " ")
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		for _, pair := range call[1:] {
 			key, value, _ := strings.Cut(pair, "=")
 			ctx = metadata.AppendToOutgoingContext(ctx, key, value)

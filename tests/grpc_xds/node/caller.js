@@ -15,7 +15,7 @@ function ask() {
   const [method, ...pairs] = calls[number].split(" ");
   const metadata = new grpc.Metadata();
   for (const pair of pairs) metadata.add(...pair.split("="));
-  const deadline = new Date(Date.now() + 5000);
+  const deadline = new Date(Date.now() + 30_000);
   const nothing = () => Buffer.alloc(0);
   // A google.protobuf.StringValue: a tag and a length of one byte each, and the text.
   const name = (bytes) => bytes.subarray(2).toString();

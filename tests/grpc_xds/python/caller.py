@@ -25,7 +25,7 @@ for number, call in itertools.cycle(enumerate(calls)):
     )
     pairs = [tuple(pair.split("=")) for pair in metadata]
     try:
-        print(number, "answer", ask(empty_pb2.Empty(), timeout=5, metadata=pairs).value)
+        print(number, "answer", ask(empty_pb2.Empty(), timeout=30, metadata=pairs).value)
     except grpc.RpcError as error:
         print(number, "error", error.code().name, error.details())
     time.sleep(0.02)

@@ -54,7 +54,7 @@ public final class Caller {
       String[] call = arguments[number + 1].split(" ");
       Channel with = ClientInterceptors.intercept(channel, MetadataUtils.newAttachHeadersInterceptor(metadata(call)));
       try {
-        CallOptions options = CallOptions.DEFAULT.withDeadlineAfter(5, TimeUnit.SECONDS);
+        CallOptions options = CallOptions.DEFAULT.withDeadlineAfter(30, TimeUnit.SECONDS);
         StringValue name = ClientCalls.blockingUnaryCall(with, method(call[0]), options, Empty.getDefaultInstance());
         System.out.println(number + " answer " + name.getValue());
       } catch (StatusRuntimeException error) {
