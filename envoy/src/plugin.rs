@@ -38,6 +38,7 @@ use self::config::Options;
 pub(crate) use self::consumers::Consumers;
 pub(crate) use self::limit::Limits;
 use self::order::Step;
+pub(crate) use self::value::LONGEST_HEADER;
 use crate::any::Any;
 use crate::translator::View;
 use crate::wire::hcm::HttpFilter;

@@ -17,6 +17,9 @@ use crate::wire::endpoint::endpoint::HealthCheckConfig;
 use crate::wire::endpoint::lb_endpoint::HostIdentifier;
 use crate::wire::endpoint::{ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints};
 
+/// Priorities of the endpoints of one cluster, as many as Envoy tells apart: 0 to 128.
+const MOST_PRIORITIES: usize = 129;
+
 /// How Envoy finds the addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Discovery {
@@ -52,7 +55,7 @@ struct Group<'a> {
 }
 
 impl Work<'_> {
-    pub(super) fn assignment(&self, endpoints: &native::Endpoints) -> Assignment {
+    pub(super) fn assignment(&mut self, endpoints: &native::Endpoints) -> Assignment {
         let members = members(endpoints, self.policy());
         let named = members.iter().any(|member| ip(member.host).is_none());
         let discovery = match (named, members.len()) {
@@ -60,6 +63,14 @@ impl Work<'_> {
             (true, 1) => Discovery::LogicalDns,
             (true, _) => Discovery::StrictDns,
         };
+        let priorities: BTreeSet<i32> = members.iter().map(|member| member.priority).collect();
+        if priorities.len() > MOST_PRIORITIES {
+            let what = format!(
+                "has {} priorities, and Envoy tells {MOST_PRIORITIES} apart: the lowest share one",
+                priorities.len()
+            );
+            self.made.cannot(&self.id, what);
+        }
         let groups = by_priority(members);
         let message = self.message(groups, |member| self.endpoint(member));
         Assignment { discovery, message }
@@ -198,6 +209,13 @@ fn by_priority(members: Vec<Member<'_>>) -> Vec<Group<'_>> {
     for member in members {
         let group = groups.entry(Reverse(member.priority)).or_default();
         group.push(member);
+    }
+    // Those after the last that can be told share its turn.
+    while groups.len() > MOST_PRIORITIES {
+        let (Some((_, lowest)), Some(mut last)) = (groups.pop_last(), groups.last_entry()) else {
+            break;
+        };
+        last.get_mut().extend(lowest);
     }
     let groups = groups.into_values().zip(0_u32..);
     groups

@@ -12,7 +12,10 @@ use crate::wire::Duration;
 use crate::wire::core::data_source::Specifier;
 use crate::wire::core::header_value_option::HeaderAppendAction;
 use crate::wire::core::{DataSource, HeaderValue, HeaderValueOption};
-use crate::wire::route::retry_policy::{RetryBackOff, RetryHostPredicate};
+use crate::wire::envoy::extensions::retry::priority::previous_priorities::v3::PreviousPrioritiesConfig;
+use crate::wire::route::retry_policy::{
+    RetryBackOff, RetryHostPredicate, RetryPriority, retry_priority,
+};
 use crate::wire::route::route::Action;
 use crate::wire::route::route_action::hash_policy::{
     ConnectionProperties, Cookie, FilterState, Header, PolicySpecifier, QueryParameter,
@@ -33,6 +36,8 @@ const RETRIES: u32 = 5;
 const MOST_RETRIES: u32 = 100;
 /// How often a retry looks for an endpoint that was not tried.
 const LOOKS_FOR_ANOTHER: i64 = 5;
+/// Attempts at one priority before the next, where there are enough.
+const TRIES_OF_A_PRIORITY: i32 = 2;
 /// Envoy waits before a retry; APISIX does not. The least that Envoy takes.
 const BACK_OFF_MS: u64 = 1;
 
@@ -135,11 +140,28 @@ fn retry_policy(route: &native::Route, cluster: &native::Cluster, read: u64) -> 
         ),
     });
     policy.host_selection_retry_max_attempts = LOOKS_FOR_ANOTHER;
+    policy.retry_priority = Some(next_priority(retries));
     policy.retry_back_off = Some(RetryBackOff {
         base_interval: Some(duration(BACK_OFF_MS)),
         max_interval: Some(duration(BACK_OFF_MS)),
     });
     policy
+}
+
+/// Endpoints of the next priority get a turn where those of the first fail, without a probe that says so
+/// (`docs/apisix.md` §3.1). How many stand in one is no matter of routes.
+fn next_priority(retries: u32) -> RetryPriority {
+    let config = PreviousPrioritiesConfig {
+        update_frequency: if retries < TRIES_OF_A_PRIORITY.unsigned_abs() {
+            1
+        } else {
+            TRIES_OF_A_PRIORITY
+        },
+    };
+    RetryPriority {
+        name: "envoy.retry_priorities.previous_priorities".to_owned(),
+        config_type: Some(retry_priority::ConfigType::TypedConfig(Any::pack(&config))),
+    }
 }
 
 /// What a consistent hash is made of: the key, and where there is none the client's address (§3.2).
