@@ -62,6 +62,8 @@ struct Maker<T> {
     files: Vec<PathBuf>,
     /// What the value in force was made of.
     taken: Vec<Vec<u8>>,
+    /// What was there at the last look, if it is something else.
+    seen: Option<Vec<Vec<u8>>>,
     /// What was no good the last time, and whether that was said.
     refused: Option<(String, bool)>,
     values: watch::Sender<Arc<T>>,
@@ -81,6 +83,7 @@ impl<T> Maker<T> {
         let maker = Self {
             files,
             taken,
+            seen: None,
             refused: None,
             values,
         };
@@ -105,7 +108,12 @@ impl<T> Maker<T> {
     ) {
         let contents = match contents {
             Ok(contents) if contents == self.taken => {
-                self.refused = None;
+                (self.refused, self.seen) = (None, None);
+                return;
+            }
+            // It may be half-written, which can look whole: a list of tokens without the last ones.
+            Ok(contents) if self.seen.as_ref() != Some(&contents) => {
+                self.seen = Some(contents);
                 return;
             }
             Ok(contents) => contents,
@@ -178,11 +186,22 @@ mod tests {
         std::fs::write(&path, "1").unwrap();
         let (mut maker, values) = Maker::new(vec![path.clone()], &number).await.unwrap();
         assert_eq!(**values.borrow(), 1);
-        for (text, expected) in [("2", 2), ("y", 2), ("y", 2), ("3", 3)] {
+        // Each counts when it is there at two looks: what is being written is not taken.
+        for (text, expected) in [
+            ("2", 1),
+            ("23", 1),
+            ("23", 23),
+            ("y", 23),
+            ("y", 23),
+            ("3", 23),
+            ("23", 23),
+            ("3", 23),
+            ("3", 3),
+        ] {
             std::fs::write(&path, text).unwrap();
             let contents = read(&maker.files).await;
             maker.look(contents, &number);
-            assert_eq!(**values.borrow(), expected);
+            assert_eq!(**values.borrow(), expected, "{text}");
         }
         std::fs::remove_file(&path).unwrap();
         let contents = read(&maker.files).await;

@@ -116,12 +116,17 @@ fn unimplemented(text: String) -> Response<Body> {
 fn known(request: &Request<Body>) -> Known {
     let known = request.extensions().get::<Known>().cloned();
     let mut known = known.unwrap_or_default();
-    known.peer.token = request.headers().get(header::AUTHORIZATION).and_then(token);
+    known.peer.token = token(request.headers());
     known
 }
 
-/// `Bearer` and the token (RFC 6750); the scheme's case does not matter (RFC 9110).
-fn token(value: &HeaderValue) -> Option<Token> {
+/// `Bearer` and the token (RFC 6750); the scheme's case does not matter (RFC 9110). Of several, none: it
+/// is not ours to choose who the caller is.
+fn token(headers: &HeaderMap) -> Option<Token> {
+    let mut all = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(value), None) = (all.next(), all.next()) else {
+        return None;
+    };
     let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
     let token = token.trim();
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| Token::from(token))

@@ -210,6 +210,7 @@ mod tests {
                         SubjectName::Uri("x://y".into()),
                         SubjectName::Dns(name.into()),
                     ],
+                    ..Certificate::default()
                 })
             };
             assert_eq!(find("a.test").unwrap().fleet.unwrap(), "a");

@@ -45,7 +45,7 @@ pub(super) async fn identities(args: &PortArgs) -> anyhow::Result<Identities> {
             "no proxy gets certificates or consumers: --xds-listen is not a loopback address, and nothing says who a proxy is; see --xds-client-ca-file, --xds-token-file and --xds-secrets"
         );
     }
-    Ok(Identities { rules, tokens })
+    Ok(Identities::follow(rules, tokens))
 }
 
 async fn text<T: Send + Sync + 'static, E: std::error::Error + 'static>(
