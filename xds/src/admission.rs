@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use bellwether::name::TypeUrl;
 use bellwether::wire::core::Node;
@@ -23,6 +24,24 @@ pub struct Peer {
     pub certificate: Option<Arc<Certificate>>,
     /// What came as `authorization: Bearer …`; nobody has looked at it yet.
     pub token: Option<Token>,
+}
+
+impl Peer {
+    /// How long its certificate vouches for it from now on; `None`: as long as it likes.
+    pub(crate) fn vouched_for(&self) -> Option<Duration> {
+        let end = self.certificate.as_ref()?.expires?;
+        Some(end.duration_since(SystemTime::now()).unwrap_or_default())
+    }
+
+    /// Whether it still does.
+    pub(crate) fn check_certificate(&self) -> Result<(), Status> {
+        match self.vouched_for() {
+            Some(Duration::ZERO) => Err(Status::unauthenticated(
+                "the certificate of this node has expired",
+            )),
+            Some(_) | None => Ok(()),
+        }
+    }
 }
 
 /// A bearer token. It is a secret: `Debug` does not show it.

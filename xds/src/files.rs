@@ -18,13 +18,12 @@ const LOOK: Duration = Duration::from_secs(1);
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// A file can't be read.
-    #[error("can't read {}: {source}", path.display())]
+    #[error("can't read {}: {reason}", path.display())]
     Unreadable {
         /// Which.
         path: PathBuf,
         /// Why.
-        #[source]
-        source: io::Error,
+        reason: io::Error,
     },
     /// What is in the files is no good.
     #[error("{}: {reason}", names(files))]
@@ -158,9 +157,9 @@ async fn read(files: &[PathBuf]) -> Result<Vec<Vec<u8>>, FileError> {
 }
 
 async fn read_one(path: &Path) -> Result<Vec<u8>, FileError> {
-    let unreadable = |source| FileError::Unreadable {
+    let unreadable = |reason| FileError::Unreadable {
         path: path.to_owned(),
-        source,
+        reason,
     };
     tokio::fs::read(path).await.map_err(unreadable)
 }

@@ -2,7 +2,7 @@
 //! the connection. Must not know: what the rules of the protocol are.
 
 use std::sync::Arc;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use bellwether::name::TypeUrl;
 use bellwether::rejection::clean;
@@ -19,6 +19,7 @@ use crate::body::{Message, Outbound};
 use crate::budget::Share;
 use crate::inbox::Inbox;
 use crate::nodes::{Identity, Registration, StreamState};
+use crate::quiet::Quiet;
 use crate::request::Request;
 use crate::{Discovery, SnapshotFeed};
 
@@ -34,6 +35,8 @@ const LOGGED_REJECTIONS: usize = 5;
 /// A stream whose node has not spoken yet.
 pub(crate) struct Stream<R> {
     pub(crate) discovery: Discovery,
+    /// How often the log is told of ends.
+    pub(crate) endings: Arc<Quiet>,
     pub(crate) peer: Peer,
     /// The one type of a stream of that type's own service.
     pub(crate) only: Option<TypeUrl>,
@@ -93,15 +96,25 @@ impl<R: Request> Stream<R> {
             if status.code() != Code::Unavailable {
                 self.discovery.observer.refused(&self.peer, &status);
             }
-            let (address, code, reason) = (self.address(), status.code(), status.message());
-            if matches!(code, Code::PermissionDenied | Code::Unauthenticated) {
-                warn!(address, ?code, reason, "node refused");
-            } else {
-                info!(address, ?code, reason, "stream ended");
-            }
+            self.say(&status);
         }
         // The connection may be gone as well; then nobody needs to know.
         let _ = self.outbox.send(Outbound::End(status)).await;
+    }
+
+    /// A client can be refused as often as it likes to; the log is not its to fill.
+    fn say(&self, status: &Status) {
+        let (address, code, reason) = (self.address(), status.code(), status.message());
+        let Some(unsaid) = self.endings.line(Instant::now()) else {
+            debug!(address, ?code, reason, "stream ended");
+            return;
+        };
+        let unsaid = (unsaid > 0).then_some(unsaid);
+        if matches!(code, Code::PermissionDenied | Code::Unauthenticated) {
+            warn!(address, ?code, reason, unsaid, "node refused");
+        } else {
+            info!(address, ?code, reason, unsaid, "stream ended");
+        }
     }
 
     /// Waits for the first request, and has its node admitted.
@@ -189,9 +202,10 @@ impl Open {
                     }
                 }
                 Wake::Expired => {
-                    return Some(Status::unauthenticated(
-                        "the certificate of this node has expired",
-                    ));
+                    if let Err(status) = stream.peer.check_certificate() {
+                        return Some(status);
+                    }
+                    self.expires = expiry(&stream.peer);
                 }
                 Wake::GoingDown => {
                     return Some(Status::unavailable(
@@ -313,9 +327,7 @@ impl Open {
 
 /// When a node's certificate ends, by the clock that streams go by.
 fn expiry(peer: &Peer) -> Option<Instant> {
-    let at = peer.certificate.as_ref()?.expires?;
-    let left = at.duration_since(SystemTime::now()).unwrap_or_default();
-    Instant::now().checked_add(left)
+    Instant::now().checked_add(peer.vouched_for()?)
 }
 
 async fn sleep_until(at: Option<Instant>) {

@@ -6,9 +6,8 @@
 use serde_json::{Map, Value};
 
 /// Plugins whose settings have no place for a secret, or only for what every caller is told. Sorted.
-const OPEN: [&str; 27] = [
+const OPEN: [&str; 24] = [
     "api-breaker",
-    "basic-auth",
     "brotli",
     "client-control",
     "consumer-restriction",
@@ -17,8 +16,6 @@ const OPEN: [&str; 27] = [
     "grpc-web",
     "gzip",
     "ip-restriction",
-    "jwt-auth",
-    "key-auth",
     "limit-conn",
     "limit-req",
     "mocking",
@@ -35,6 +32,10 @@ const OPEN: [&str; 27] = [
     "ua-restriction",
     "uri-blocker",
 ];
+
+/// Plugins that ask who calls. Their secrets are a consumer's, and these fields of it.
+const AUTH: [&str; 3] = ["basic-auth", "jwt-auth", "key-auth"];
+const PROOFS: [&str; 4] = ["key", "password", "private_key", "secret"];
 
 /// Plugins whose secrets, if they have any, are in fields and headers that are named like ones. Sorted.
 const SEARCHED: [&str; 4] = [
@@ -62,6 +63,13 @@ const WORDS: [&str; 12] = [
 
 /// Whether a plugin's settings may hold a secret.
 pub(super) fn is_in_plugin(name: &str, settings: &str) -> bool {
+    if AUTH.contains(&name) {
+        // What is a consumer's may stand in a route by mistake.
+        let fields = serde_json::from_str::<Map<String, Value>>(settings);
+        return fields.map_or(true, |fields| {
+            PROOFS.iter().any(|one| fields.contains_key(*one))
+        });
+    }
     if OPEN.binary_search(&name).is_ok() {
         // Limits can be kept in a store with a password, and versions of APISIX differ in which.
         return name.starts_with("limit-") && is_in_settings(settings);
@@ -150,6 +158,8 @@ mod tests {
                 r#"{"header":"apikey","hide_credentials":true}"#,
                 false,
             ),
+            ("key-auth", r#"{"key":"x"}"#, true),
+            ("basic-auth", r#"{"username":"x","password":"y"}"#, true),
             ("jwt-auth", r#"{"cookie":"jwt"}"#, false),
             (
                 "limit-count",
