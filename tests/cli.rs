@@ -59,6 +59,38 @@ async fn bellwether(api: &Api, line: &str) -> Ran {
     bellwether_as(ADMIN, &api.base, line, "").await
 }
 
+#[tokio::test]
+async fn settings_are_shown_written_and_reset() {
+    let api = Api::start().await;
+    let defaults = bellwether(&api, "settings").await.ends(0).json();
+    let mine = r#"{"listeners":[{"name":"web","port":10000}]}"#;
+    let put = bellwether_as(ADMIN, &api.base, "settings -f -", mine).await;
+    assert_eq!(put.ends(0).out, "changed settings of default\n");
+    let shown = bellwether(&api, "settings").await.ends(0).json();
+    assert_eq!(shown["listeners"][0]["port"], 10000);
+    let other = bellwether(&api, "settings --fleet shop").await.ends(0);
+    assert_eq!(other.json(), defaults);
+
+    for (input, key, said) in [
+        (r#"{"listenrs":[]}"#, ADMIN, "unknown field `listenrs`"),
+        ("{}", VIEWER, "viewer"),
+    ] {
+        let refused = bellwether_as(key, &api.base, "settings -f -", input).await;
+        let refused = refused.ends(1);
+        assert!(refused.err.contains(said), "{refused:?}");
+    }
+    let broken = bellwether_as(ADMIN, &api.base, "settings -f -", "{").await;
+    assert!(broken.ends(2).err.contains("not JSON"));
+    bellwether(&api, "settings -f x --reset").await.ends(2);
+    let nobody = bellwether(&api, "settings --fleet nobody").await.ends(1);
+    assert!(nobody.err.contains("no fleet \"nobody\""), "{nobody:?}");
+
+    let reset = bellwether(&api, "settings --reset").await.ends(0);
+    assert_eq!(reset.out, "reset settings of default\n");
+    assert_eq!(bellwether(&api, "settings").await.json(), defaults);
+    bellwether(&api, "settings --reset").await.ends(1);
+}
+
 const SHOP: &str = r#"{
     "routes": [{"id": "cart", "uri": "/cart", "upstream_id": "backend"}, {"id": 2, "uri": "/2", "service_id": "s"}],
     "services": [{"id": "s", "upstream_id": "backend"}],

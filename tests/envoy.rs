@@ -12,4 +12,5 @@ mod routing;
 mod served;
 mod table;
 mod table_vars;
+mod unfit;
 mod whole;

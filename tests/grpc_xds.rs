@@ -6,6 +6,7 @@ mod caller;
 mod falling_back;
 mod following;
 mod rejecting;
+mod routing;
 
 use serde_json::{Value, json};
 

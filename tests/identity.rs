@@ -4,6 +4,7 @@ mod agents;
 mod handshakes;
 mod nodes;
 mod rotation;
+mod secrets;
 
 use std::path::Path;
 

@@ -34,6 +34,7 @@ use crate::wire::envoy::extensions::upstreams::http::v3::http_protocol_options::
 use crate::wire::envoy::extensions::upstreams::http::v3::http_protocol_options::{
     ExplicitHttpConfig, UpstreamProtocolOptions,
 };
+use crate::wire::endpoint::ClusterLoadAssignment;
 use crate::wire::types::Percent;
 
 /// How long a connection may take to be made if nothing is said: nginx's default.
@@ -42,8 +43,8 @@ const CONNECT: Duration = Duration::from_secs(60);
 const POOL_IDLE_MS: u64 = 60_000;
 /// Requests on one connection if nothing is said (§1.5).
 const POOL_REQUESTS: u32 = 1_000;
-/// What may go to a cluster at once. Envoy's own default, 1024 and 3 retries, is a limit that nobody
-/// asked for; APISIX has none.
+/// What may go to a cluster at once. The default of Envoy and of gRPC (A32), 1024 and 3 retries, is a
+/// limit that nobody asked for; APISIX has none.
 const UNLIMITED: u32 = 1 << 30;
 /// Percent of healthy endpoints below which health is ignored. APISIX ignores it when none is
 /// healthy (§3.1); Envoy rounds to whole percents.
@@ -89,6 +90,26 @@ pub(crate) fn compile(view: &View<'_>, name: &Name, native: &native::Cluster) ->
         Client::Grpc => work.grpc(endpoints),
     }
     work.made
+}
+
+/// A cluster without endpoints. What is forwarded to it fails as unavailable.
+pub(crate) fn empty(name: &str) -> [Resource; 2] {
+    let id = ResourceId::new(TypeUrl::ENVOY_ENDPOINTS, name);
+    let nobody = ClusterLoadAssignment {
+        cluster_name: name.to_owned(),
+        ..ClusterLoadAssignment::default()
+    };
+    let cluster = Cluster {
+        name: name.to_owned(),
+        cluster_discovery_type: Some(ClusterDiscoveryType::Type(DiscoveryType::Eds.into())),
+        eds_cluster_config: Some(eds()),
+        ..Cluster::default()
+    };
+    let cluster_id = ResourceId::new(TypeUrl::ENVOY_CLUSTER, name);
+    [
+        Resource::new(cluster_id, &cluster, vec![id.clone()]),
+        Resource::new(id, &nobody, Vec::new()),
+    ]
 }
 
 /// One cluster in the making.
@@ -165,6 +186,7 @@ impl Work<'_> {
         cluster.cluster_discovery_type =
             Some(ClusterDiscoveryType::Type(DiscoveryType::Eds.into()));
         cluster.eds_cluster_config = Some(eds());
+        cluster.circuit_breakers = Some(unlimited());
         if self.encrypts() {
             let what = "does not tell gRPC clients to encrypt; their own credentials decide";
             self.made.cannot(&self.id, what);

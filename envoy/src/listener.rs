@@ -6,7 +6,7 @@ mod address;
 mod guard;
 mod tls;
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -18,6 +18,7 @@ use crate::cluster::{ads, duration};
 use crate::made::Made;
 use crate::plugin;
 use crate::route::EVERYTHING;
+use crate::route::host::routes_of;
 use crate::settings;
 use crate::translator::{Client, View};
 use crate::wire::core::address::Address as AddressKind;
@@ -42,22 +43,25 @@ const NO_HOST: &str = "_";
 /// Forwards; always the last of the HTTP filters.
 const ROUTER: &str = "envoy.filters.http.router";
 
-/// `routes` are the names of all route configurations.
-pub(crate) fn compile(view: &View<'_>, routes: &BTreeSet<Name>) -> Made {
+/// `wanted` are the names of API listeners, and since when there is something for each.
+pub(crate) fn compile(view: &View<'_>, wanted: &BTreeMap<Name, u64>) -> Made {
     match view.client {
         Client::Envoy => sockets(view),
-        Client::Grpc => api_listeners(routes),
+        Client::Grpc => api_listeners(wanted),
     }
 }
 
 /// A listener without a socket for each name that may be dialled (A27). Only what gRPC's clients
 /// accept is in it: they reject an HTTP connection manager that trusts hops, and filters that they
-/// don't know (A39).
-fn api_listeners(routes: &BTreeSet<Name>) -> Made {
+/// don't know (A39). One that was gone and comes back is never the same again: `@grpc/grpc-js-xds` takes
+/// no notice of one that reads as it did before.
+fn api_listeners(wanted: &BTreeMap<Name, u64>) -> Made {
     let mut made = Made::default();
-    for name in routes {
+    for (name, since) in wanted {
+        let routes = routes_of(name.as_str());
         let manager = HttpConnectionManager {
-            route_specifier: Some(rds(name.as_str())),
+            stat_prefix: format!("since-{since}"),
+            route_specifier: Some(rds(&routes)),
             http_filters: vec![http_filter(ROUTER, &Router::default())],
             ..HttpConnectionManager::default()
         };
@@ -68,7 +72,7 @@ fn api_listeners(routes: &BTreeSet<Name>) -> Made {
             }),
             ..Listener::default()
         };
-        let refers = vec![ResourceId::new(TypeUrl::ENVOY_ROUTES, name.clone())];
+        let refers = vec![ResourceId::new(TypeUrl::ENVOY_ROUTES, routes)];
         let id = ResourceId::new(TypeUrl::ENVOY_LISTENER, name.clone());
         made.add(Resource::new(id, &listener, refers));
     }

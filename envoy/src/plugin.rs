@@ -38,6 +38,7 @@ use self::config::Options;
 pub(crate) use self::consumers::Consumers;
 pub(crate) use self::limit::Limits;
 use self::order::Step;
+pub(crate) use self::value::LONGEST_HEADER;
 use crate::any::Any;
 use crate::translator::View;
 use crate::wire::hcm::HttpFilter;
@@ -173,9 +174,30 @@ pub(crate) fn uses_clusters(plugins: &[native::Plugin]) -> bool {
     plugins.iter().any(|plugin| plugin.name == split::NAME)
 }
 
-/// The same for a program without a proxy, a gRPC client: it runs no plugin, so it can honour none but
-/// those that only observe. A client that skipped any other would bypass it.
-pub(crate) fn apply_to_grpc(plugins: &[native::Plugin]) -> Result<Applied, Unsupported> {
+/// The same for a route of a program without a proxy, a gRPC client: it runs no plugin, so it can honour
+/// none but `traffic-split`, which is routing, and those that only observe. A client that skipped any
+/// other would bypass it.
+pub(crate) fn apply_to_grpc(
+    plugins: &[native::Plugin],
+    context: &Context<'_>,
+) -> Result<Applied, Unsupported> {
+    let global_rules = &BTreeMap::new();
+    let (splits, others): (Vec<_>, Vec<_>) = plugins
+        .iter()
+        .cloned()
+        .partition(|plugin| plugin.name == split::NAME);
+    rule_in_grpc(&others)?;
+    apply(
+        &splits,
+        &Context {
+            global_rules,
+            ..*context
+        },
+    )
+}
+
+/// The same for the plugins of a global rule.
+pub(crate) fn rule_in_grpc(plugins: &[native::Plugin]) -> Result<Applied, Unsupported> {
     match plugins.iter().find(|one| !is_run_by_agent(&one.name)) {
         None => Ok(Applied::nothing()),
         Some(plugin) => Err(Unsupported {

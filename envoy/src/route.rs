@@ -17,6 +17,7 @@ use http::StatusCode;
 use prost::Message;
 use prost::encoding::{WireType, encode_key, encode_varint};
 
+use crate::cluster;
 use crate::made::Made;
 use crate::native::Touched;
 use crate::plugin::{self, Consumers, Context, Limits};
@@ -30,7 +31,7 @@ mod clause;
 mod compile;
 mod condition;
 mod encoded;
-mod host;
+pub(crate) mod host;
 mod last;
 mod number;
 mod order;
@@ -89,16 +90,15 @@ pub(crate) struct Compiler {
     consumers: Consumers,
     /// What becomes of requests that no route takes.
     last: Last,
-    /// The names of what was made.
-    names: BTreeSet<Name>,
+    /// Who asks for what was made, and since when there is something for each.
+    names: BTreeMap<Name, u64>,
 }
 
 /// What was made of all routes.
 #[derive(Debug, Default)]
 pub(crate) struct Output {
     /// For [`Client::Envoy`] one with the name [`EVERYTHING`]. For [`Client::Grpc`] one for each
-    /// exact host of the routes and each name in the settings, with that name: there will be an API
-    /// listener of the same name.
+    /// exact host of the routes and each name in the settings: there will be an API listener for it.
     pub(crate) configurations: Vec<Configuration>,
     /// What of which native resource can't be expressed.
     pub(crate) unsupported: Vec<(ResourceId, String)>,
@@ -108,8 +108,12 @@ pub(crate) struct Output {
 #[derive(Debug)]
 pub(crate) struct Configuration {
     pub(crate) name: Name,
+    /// The API listener that asks for it.
+    pub(crate) listener: Name,
     pub(crate) body: Vec<u8>,
     pub(crate) clusters: BTreeSet<Name>,
+    /// Of the routes for this very host, when the oldest was created; 0 where there is none.
+    pub(crate) since: u64,
 }
 
 impl Compiler {
@@ -143,12 +147,14 @@ impl Compiler {
                 .extend(told.map(|what| (id.clone(), what.clone())));
         }
         let configurations = output.configurations.iter();
-        self.names = configurations.map(|one| one.name.clone()).collect();
+        self.names = configurations
+            .map(|one| (one.listener.clone(), one.since))
+            .collect();
         output
     }
 
-    /// The names of all route configurations.
-    pub(crate) fn names(&self) -> &BTreeSet<Name> {
+    /// The API listeners that are wanted, and since when there is something for each.
+    pub(crate) fn names(&self) -> &BTreeMap<Name, u64> {
         &self.names
     }
 
@@ -264,9 +270,11 @@ impl Compiler {
             );
             field(&mut body, VIRTUAL_HOSTS, &only);
             return Configuration {
+                listener: name.clone(),
                 name,
                 body,
                 clusters: BTreeSet::new(),
+                since: 0,
             };
         }
         let flat = self.product() > MAX_ENTRIES;
@@ -281,9 +289,11 @@ impl Compiler {
         }
         self.flat = flat;
         Configuration {
+            listener: name.clone(),
             name,
             body,
             clusters: self.by_cluster.keys().cloned().collect(),
+            since: 0,
         }
     }
 
@@ -417,8 +427,9 @@ impl Compiler {
     }
 
     fn for_name(&self, name: String) -> Configuration {
+        let routes = host::routes_of(&name);
         let head = RouteConfiguration {
-            name: name.clone(),
+            name: routes.clone(),
             ..RouteConfiguration::default()
         };
         let mut body = head.encode_to_vec();
@@ -429,19 +440,11 @@ impl Compiler {
         };
         let mut host = virtual_host.encode_to_vec();
         let mut clusters = BTreeSet::new();
-        if self.closed {
-            let mut route = Route::default();
-            action::answer(
-                &mut route,
-                StatusCode::SERVICE_UNAVAILABLE,
-                None,
-                Client::Grpc,
-            );
-            route.r#match = Some(everything());
-            field(&mut host, ROUTES, &route.encode_to_vec());
-        } else {
-            let chain = Scope::Exact(host::of_target(&name))
-                .chain(|scope| self.shelves.contains_key(scope));
+        let scope = Scope::Exact(host::of_target(&name));
+        let own = self.shelves.get(&scope).into_iter().flatten();
+        let since = own.map(|(order, _)| order.created()).min();
+        if !self.closed {
+            let chain = scope.chain(|scope| self.shelves.contains_key(scope));
             for shelf in chain.iter().filter_map(|scope| self.shelves.get(scope)) {
                 for piece in shelf.values() {
                     clusters.extend(piece.clusters.iter().cloned());
@@ -451,11 +454,19 @@ impl Compiler {
                 }
             }
         }
+        // grpc-java can't make anything of routes without a cluster.
+        if clusters.is_empty() {
+            let route = answered(StatusCode::SERVICE_UNAVAILABLE, None, Client::Grpc);
+            field(&mut host, ROUTES, &route.encode_to_vec());
+            clusters.insert(Name::from(action::NOWHERE));
+        }
         field(&mut body, VIRTUAL_HOSTS, &host);
         Configuration {
-            name: Name::from(name),
+            name: Name::from(routes),
+            listener: Name::from(name),
             body,
             clusters,
+            since: since.unwrap_or_default(),
         }
     }
 }
@@ -474,18 +485,18 @@ fn everything() -> RouteMatch {
     }
 }
 
-fn answered(status: StatusCode, message: Option<&str>) -> Route {
+fn answered(status: StatusCode, message: Option<&str>, client: Client) -> Route {
     let mut route = Route {
         r#match: Some(everything()),
         ..Route::default()
     };
-    action::answer(&mut route, status, message, Client::Envoy);
+    action::answer(&mut route, status, message, client);
     route
 }
 
 fn closed_to_all() -> Route {
     let status = StatusCode::SERVICE_UNAVAILABLE;
-    answered(status, Some(action::PLUGIN))
+    answered(status, Some(action::PLUGIN), Client::Envoy)
 }
 
 /// A tunnel through the proxy to anywhere is not what routes are for.
@@ -495,7 +506,7 @@ fn no_connect() -> Route {
             path_specifier: Some(PathSpecifier::ConnectMatcher(ConnectMatcher {})),
             ..RouteMatch::default()
         }),
-        ..answered(StatusCode::METHOD_NOT_ALLOWED, None)
+        ..answered(StatusCode::METHOD_NOT_ALLOWED, None, Client::Envoy)
     }
 }
 
@@ -503,6 +514,13 @@ impl Output {
     /// As resources.
     pub(crate) fn into_made(self) -> Made {
         let mut made = Made::default();
+        let nowhere = Name::from(action::NOWHERE);
+        let mut configurations = self.configurations.iter();
+        if configurations.any(|one| one.clusters.contains(&nowhere)) {
+            for resource in cluster::empty(action::NOWHERE) {
+                made.add(resource);
+            }
+        }
         for configuration in self.configurations {
             let id = ResourceId::new(TypeUrl::ENVOY_ROUTES, configuration.name);
             let refers = configuration

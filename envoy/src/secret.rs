@@ -1,11 +1,14 @@
 //! Owns Envoy's secrets: certificates with their keys, and authorities. They rotate without the
 //! listener or cluster that uses them. Must not know: which one that is.
 
+mod fit;
+
 use bellwether::name::{Name, ResourceId, TypeUrl};
 use bellwether::resource::Resource;
 use bellwether::wire::native;
 use bellwether::wire::native::certificate::Usage;
 
+pub(crate) use self::fit::{unfit, unfit_for_servers};
 use crate::made::Made;
 use crate::translator::{Client, View};
 use crate::wire::core::DataSource;
@@ -20,7 +23,13 @@ pub(crate) fn certificate(view: &View<'_>, name: &Name, message: &native::Certif
     if view.client == Client::Grpc {
         return made;
     }
+    let id = ResourceId::new(TypeUrl::CERTIFICATE, name.clone());
     for (index, pair) in message.key_pairs.iter().enumerate() {
+        if let Some(why) = unfit_of(message, pair) {
+            let what = format!("pair {index} of its keys is not served, Envoy rejects it: {why}");
+            made.cannot(&id, what);
+            continue;
+        }
         let secret = key_pair(&key_pair_name(name.as_str(), index), pair);
         made.add(resource(&secret));
     }
@@ -29,13 +38,23 @@ pub(crate) fn certificate(view: &View<'_>, name: &Name, message: &native::Certif
     {
         made.add(resource(&authority(name.as_str(), validation)));
         if !validation.skip_uri_patterns.is_empty() {
-            let id = ResourceId::new(TypeUrl::CERTIFICATE, name.clone());
             let what = "asks for a client certificate for every path: Envoy knows the path only \
                 after the handshake, so skip_mtls_uri_regex can't be followed";
             made.cannot(&id, what);
         }
     }
     made
+}
+
+/// Why Envoy does not take a pair of keys of a certificate.
+pub(crate) fn unfit_of(
+    certificate: &native::Certificate,
+    pair: &native::KeyPair,
+) -> Option<&'static str> {
+    match certificate.usage() {
+        Usage::Server => unfit_for_servers(&pair.certificate),
+        Usage::Client => unfit(&pair.certificate),
+    }
 }
 
 /// The name of the secret that holds a certificate's pair of keys.

@@ -6,6 +6,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use serde::{Deserialize, Serialize};
 
+use crate::route::host::is_federated;
+
 /// Listeners of a fleet. More are more sockets than one proxy is meant to have.
 const MOST_LISTENERS: usize = 64;
 /// API listeners that are named besides the hosts of routes.
@@ -149,6 +151,12 @@ impl Settings {
         )?;
         for listener in &self.grpc_listeners {
             name("grpc_listeners", listener)?;
+            if is_federated(listener) == Some(false) {
+                let problem = format!(
+                    "{listener:?} is not like xdstp://AUTHORITY/envoy.config.listener.v3.Listener/HOST"
+                );
+                return Err(invalid("grpc_listeners", problem));
+            }
         }
         if let Some(file) = &self.trusted_ca_file {
             name("trusted_ca_file", file)?;

@@ -3,7 +3,7 @@
 //!
 //! What vouches for a node outranks what the node says of itself (R10): its certificate or its bearer
 //! token names the fleet, and `node.cluster` may only agree. Where identities are configured a node
-//! without one gets nothing. Types that hold secrets go to identified nodes only.
+//! without one gets nothing. Secrets go to identified nodes only.
 
 mod identity;
 mod rules;
@@ -11,23 +11,17 @@ mod tokens;
 
 use std::collections::BTreeMap;
 
-use bellwether::name::TypeUrl;
 use bellwether::rejection::clean;
 use bellwether::wire::core::Node;
+use bellwether_xds::nodes::Identity;
 use bellwether_xds::{Admission, Admitted, Peer, Status};
+use tokio::sync::watch;
 
-use crate::views::{Secrets, Views};
+use crate::views::{SECRETS, Secrets, Views};
 
 pub use identity::{Identities, Trusted};
 pub use rules::{BadRules, Rules};
 pub use tokens::{BadTokens, TOKEN_FILE_LINE, Tokens};
-
-/// The types whose resources hold keys and credentials.
-const SECRETS: [TypeUrl; 3] = [
-    TypeUrl::CERTIFICATE,
-    TypeUrl::CONSUMER,
-    TypeUrl::ENVOY_SECRET,
-];
 
 /// The fleets of this server by name, each with what its nodes get.
 #[derive(Clone, Debug)]
@@ -120,9 +114,37 @@ impl Admission for Fleets {
         Ok(admitted)
     }
 
+    fn changes(&self) -> Option<watch::Receiver<()>> {
+        let mut changes = self.identities.changes.clone()?;
+        changes.mark_unchanged();
+        Some(changes)
+    }
+
+    fn still(&self, peer: &Peer, node: &Identity) -> Result<(), Status> {
+        let is_as_before = match self.identities.identify(peer)? {
+            Some(trusted) => {
+                let same = |fleet: &String| *fleet == node.group;
+                trusted.fleet.as_ref().is_none_or(same) && trusted.labels == node.labels
+            }
+            None => node.identity.is_empty(),
+        };
+        if is_as_before {
+            return Ok(());
+        }
+        Err(Status::unavailable(
+            "what vouches for this node says something else of it now; it is to connect again",
+        ))
+    }
+
     fn may_see(&self, peer: &Peer) -> Result<Option<String>, Status> {
-        let trusted = self.identities.identify(peer)?;
-        Ok(trusted.and_then(|trusted| trusted.fleet))
+        match self.identities.identify(peer)? {
+            Some(trusted) => Ok(trusted.fleet),
+            None if self.secrets_for_anyone => Ok(None),
+            // Names of consumers and of certificates are in it.
+            None => Err(Status::unauthenticated(
+                "client status says what others hold; nothing vouches for this caller",
+            )),
+        }
     }
 }
 
@@ -155,6 +177,7 @@ mod tests {
         let identities = Identities {
             rules: rules.then(|| value(Rules::read(RULES).unwrap())),
             tokens: tokens.then(|| value(Tokens::read(TOKENS).unwrap())),
+            changes: None,
         };
         Fleets::new(names.iter().map(view).collect(), identities, anyone)
     }
@@ -171,6 +194,7 @@ mod tests {
         Peer {
             certificate: Some(Arc::new(Certificate {
                 names: names.to_vec(),
+                ..Certificate::default()
             })),
             ..Peer::default()
         }

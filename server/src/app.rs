@@ -69,7 +69,7 @@ pub async fn bind(args: &ServeArgs, key_of_env: Option<&str>) -> anyhow::Result<
         tls: port::tls(&args.port).await?,
         listener: listen("--xds-listen", args.port.xds_listen).await?,
     };
-    let identities = port::identities(&args.port).await?;
+    let identities = port::identities(&args.port, &fleets).await?;
     let admin_listener = listen("--admin-listen", args.admin_listen).await?;
     let store = open_store(&args.store).await?;
 

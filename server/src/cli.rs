@@ -14,6 +14,7 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, V
 mod apply;
 mod client;
 mod documents;
+mod fleet_settings;
 pub mod inspect;
 mod nodes;
 mod output;
@@ -69,6 +70,8 @@ enum Command {
     Apply(apply::ApplyArgs),
     /// Show what `apply` would change; exit code 1 if there is something
     Diff(apply::DiffArgs),
+    /// Show, write or reset the settings of a fleet: what APISIX's keys don't say to Envoy and gRPC
+    Settings(fleet_settings::SettingsArgs),
     /// Show the connected nodes, or one of them
     Nodes(nodes::NodesArgs),
     /// Show how the server and its fleets do
@@ -205,6 +208,7 @@ pub async fn run(args: impl IntoIterator<Item = OsString>, env: &Env, io: &mut I
                 Ok(Exit::Unusable)
             }
         },
+        Command::Settings(args) => fleet_settings::settings(&args, env, io).await,
         Command::Nodes(args) => nodes::nodes(&args, env, io).await,
         Command::Status(args) => nodes::status(&args, env, io).await,
         Command::AcceptStore(args) => nodes::accept_store(&args, env, io).await,

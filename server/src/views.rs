@@ -1,29 +1,26 @@
 //! Owns what each kind of client of a fleet gets: the native resources, and what is made of them for
-//! Envoy and for gRPC. One task for each kind, which does nothing until the first such client comes.
-//! Must not know: who the clients are, or how anything is translated.
+//! Envoy and for gRPC; each without secrets too, for nodes that nothing vouches for. One task for each
+//! view, which does nothing until the first client comes that gets it. Must not know: who the clients
+//! are, or how anything is translated.
+
+mod curtain;
+mod secret;
+mod worker;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
 
-use bellwether::name::TypeUrl;
-use bellwether::resource::Resource;
-use bellwether::snapshot::{Changes, Snapshot};
+use bellwether::snapshot::Snapshot;
 use bellwether_envoy::settings::Kind;
-use bellwether_envoy::{Client, Settings, Translator};
+use bellwether_envoy::{Client, Settings};
 use bellwether_xds::SnapshotFeed;
 use serde::{Deserialize, Serialize};
-use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::watch;
-use tracing::{debug, error, info, warn};
 
 use crate::settings::SettingsFeed;
-
-/// Native resources that are worth moving off the other tasks' thread: some 10 ms of translating.
-const MANY_RESOURCES: usize = 500;
-
-/// Resources that can't be expressed named in the log at once; the status lists them all.
-const LOGGED_UNSUPPORTED: usize = 20;
+use curtain::Curtain;
+pub use worker::SECRETS;
+use worker::{Work, Worker};
 
 /// What the clients of one fleet get. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -31,15 +28,17 @@ pub struct Views {
     native: SnapshotFeed,
     settings: SettingsFeed,
     envoy: View,
-    /// For Envoys that nothing vouches for: routes carry the credentials of consumers, so it is made
-    /// without consumers and certificates. What needs them refuses every request.
-    envoy_without_secrets: View,
     grpc: View,
+    /// What needs a secret fails closed there, and so it does in what is made of it.
+    native_without_secrets: View,
+    envoy_without_secrets: View,
+    grpc_without_secrets: View,
 }
 
 /// What one kind of client gets.
 #[derive(Clone, Debug)]
 struct View {
+    name: &'static str,
     feed: SnapshotFeed,
     wanted: Arc<watch::Sender<bool>>,
     report: watch::Receiver<Translation>,
@@ -72,59 +71,65 @@ pub enum Secrets {
     Withheld,
 }
 
-/// Does the work for one kind of client.
-#[derive(Debug)]
-struct Worker {
-    fleet: Arc<str>,
-    client: Client,
-    secrets: Secrets,
-    native: SnapshotFeed,
-    settings: SettingsFeed,
-    wanted: watch::Receiver<bool>,
-    feed: watch::Sender<Option<Arc<Snapshot>>>,
-    report: watch::Sender<Translation>,
-    translator: Option<Translator>,
-    made: Snapshot,
+impl View {
+    /// The first who wants it sets the work going.
+    fn want(&self) -> SnapshotFeed {
+        self.wanted.send_if_modified(|wanted| {
+            let first = !*wanted;
+            *wanted = true;
+            first
+        });
+        self.feed.clone()
+    }
 }
 
 impl Views {
     /// The views of a fleet, and what must run for them.
-    fn prepare(fleet: &str, native: SnapshotFeed, settings: SettingsFeed) -> (Self, [Worker; 3]) {
-        let one = |client, secrets| {
+    fn prepare(fleet: &str, native: SnapshotFeed, settings: SettingsFeed) -> (Self, Vec<Worker>) {
+        let mut workers = Vec::new();
+        let mut one = |name, work, secrets, native: &SnapshotFeed| {
             let (feed, views) = watch::channel(None);
             let (report, reports) = watch::channel(Translation::default());
             let (wanted, wants) = watch::channel(false);
-            let worker = Worker {
+            workers.push(Worker {
                 fleet: fleet.into(),
-                client,
+                view: name,
+                work,
                 secrets,
                 native: native.clone(),
                 settings: settings.clone(),
                 wanted: wants,
                 feed,
                 report,
-                translator: None,
                 made: Snapshot::default(),
-            };
-            let view = View {
+            });
+            View {
+                name,
                 feed: views,
                 wanted: Arc::new(wanted),
                 report: reports,
-            };
-            (view, worker)
+            }
         };
-        let (envoy, for_envoy) = one(Client::Envoy, Secrets::Given);
-        let (envoy_without_secrets, for_others) = one(Client::Envoy, Secrets::Withheld);
-        // gRPC's clients are told no secret anyway.
-        let (grpc, for_grpc) = one(Client::Grpc, Secrets::Given);
+        let translate = |client| Work::Translate(client, None);
+        let (envoy, grpc) = (translate(Client::Envoy), translate(Client::Grpc));
+        let envoy = one("envoy", envoy, Secrets::Given, &native);
+        let grpc = one("grpc", grpc, Secrets::Given, &native);
+        let hide = Work::Hide(Curtain::default());
+        let less = one("native_without_secrets", hide, Secrets::Withheld, &native);
+        let mut from_less =
+            |name, client| one(name, translate(client), Secrets::Withheld, &less.feed);
+        let envoy_without_secrets = from_less("envoy_without_secrets", Client::Envoy);
+        let grpc_without_secrets = from_less("grpc_without_secrets", Client::Grpc);
         let views = Self {
             native,
             settings,
             envoy,
-            envoy_without_secrets,
             grpc,
+            native_without_secrets: less,
+            envoy_without_secrets,
+            grpc_without_secrets,
         };
-        (views, [for_envoy, for_others, for_grpc])
+        (views, workers)
     }
 
     /// Starts to offer the views of a fleet. It goes on until the process ends.
@@ -150,33 +155,35 @@ impl Views {
             Some(in_force) => in_force.settings.kind(user_agent),
             None => Settings::default().kind(user_agent),
         };
-        let view = match kind {
-            Kind::Native => return self.native.clone(),
-            Kind::Envoy if secrets == Secrets::Withheld => &self.envoy_without_secrets,
-            Kind::Envoy => &self.envoy,
-            Kind::Grpc => &self.grpc,
-        };
-        view.wanted.send_if_modified(|wanted| {
-            let first = !*wanted;
-            *wanted = true;
-            first
-        });
-        view.feed.clone()
+        match (secrets, kind) {
+            (Secrets::Given, Kind::Native) => self.native.clone(),
+            (Secrets::Given, Kind::Envoy) => self.envoy.want(),
+            (Secrets::Given, Kind::Grpc) => self.grpc.want(),
+            (Secrets::Withheld, kind) => {
+                let native = self.native_without_secrets.want();
+                match kind {
+                    Kind::Native => native,
+                    Kind::Envoy => self.envoy_without_secrets.want(),
+                    Kind::Grpc => self.grpc_without_secrets.want(),
+                }
+            }
+        }
     }
 
-    /// How the translations do that somebody has asked for.
+    /// How the views do that somebody has asked for.
     #[must_use]
     pub fn translations(&self) -> BTreeMap<String, Translation> {
-        let views = [
-            ("envoy", &self.envoy),
-            ("envoy_without_secrets", &self.envoy_without_secrets),
-            ("grpc", &self.grpc),
-        ];
-        views
-            .into_iter()
-            .filter(|(_, view)| *view.wanted.borrow())
-            .map(|(name, view)| (name.to_owned(), view.report.borrow().clone()))
-            .collect()
+        [
+            &self.envoy,
+            &self.grpc,
+            &self.native_without_secrets,
+            &self.envoy_without_secrets,
+            &self.grpc_without_secrets,
+        ]
+        .into_iter()
+        .filter(|view| *view.wanted.borrow())
+        .map(|view| (view.name.to_owned(), view.report.borrow().clone()))
+        .collect()
     }
 
     /// What there is to say of the fleet's settings.
@@ -187,161 +194,6 @@ impl Views {
             .as_ref()
             .map(|in_force| in_force.status.clone())
             .unwrap_or_default()
-    }
-}
-
-impl Worker {
-    async fn run(mut self) {
-        // An error, here and below, means that nobody can want or say anything any more.
-        if self.wanted.wait_for(|wanted| *wanted).await.is_err() {
-            return;
-        }
-        info!(fleet = %self.fleet, client = ?self.client, "the first of its kind: translating for it");
-        loop {
-            let native = self.native.borrow_and_update().clone();
-            let settings = self.settings.borrow_and_update().clone();
-            if let (Some(native), Some(settings)) = (native, settings) {
-                match self.secrets {
-                    Secrets::Given => self.on_change(&native, &settings.settings),
-                    Secrets::Withheld => {
-                        let less = native.denying(&[TypeUrl::CERTIFICATE, TypeUrl::CONSUMER]);
-                        self.on_change(&less, &settings.settings);
-                    }
-                }
-            }
-            let goes_on = tokio::select! {
-                changed = self.native.changed() => changed.is_ok(),
-                changed = self.settings.changed() => changed.is_ok(),
-            };
-            if !goes_on {
-                break;
-            }
-        }
-        // Whoever serves goes on with what there is.
-        std::future::pending::<()>().await;
-    }
-
-    fn on_change(&mut self, native: &Snapshot, settings: &Settings) {
-        let resources: usize = native.types().map(|published| published.set().len()).sum();
-        // A runtime of one thread has nobody to go on meanwhile.
-        let has_others = Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread;
-        if resources > MANY_RESOURCES && has_others {
-            tokio::task::block_in_place(|| self.publish(native, settings));
-        } else {
-            self.publish(native, settings);
-        }
-    }
-
-    fn publish(&mut self, native: &Snapshot, settings: &Settings) {
-        // A store that may have been wiped takes nothing from anybody (R44).
-        if native.is_blank() {
-            self.feed.send_replace(Some(Arc::new(native.clone())));
-            return;
-        }
-        let started = Instant::now();
-        let label = native
-            .position()
-            .map(|at| at.to_string())
-            .unwrap_or_default();
-        let changes = self.translate(native, settings);
-        let resources = changes.upserts.len() + changes.removals.len();
-        match self.made.next(label.as_str(), changes) {
-            Ok(next) => self.made = next,
-            Err(problems) => {
-                let first = problems
-                    .first()
-                    .map(ToString::to_string)
-                    .unwrap_or_default();
-                error!(
-                    fleet = %self.fleet,
-                    client = ?self.client,
-                    count = problems.len(),
-                    first,
-                    "translated resources contradict each other, which is a defect of this server; all is translated again"
-                );
-                self.again(native, settings, &label);
-            }
-        }
-        debug!(
-            fleet = %self.fleet,
-            client = ?self.client,
-            resources,
-            micros = started.elapsed().as_micros(),
-            "configuration translated"
-        );
-        self.feed
-            .send_replace(Some(Arc::new(native.with(&self.made))));
-        self.say();
-    }
-
-    fn translate(&mut self, native: &Snapshot, settings: &Settings) -> Changes {
-        let Some(translator) = &mut self.translator else {
-            let mut translator = Translator::new(self.client, settings.clone());
-            let changes = translator.update(native);
-            self.translator = Some(translator);
-            return changes;
-        };
-        let configured = translator.configure(settings.clone());
-        Changes::merged(vec![configured, translator.update(native)])
-    }
-
-    /// From nothing. If that is no better, what was made before is served on.
-    fn again(&mut self, native: &Snapshot, settings: &Settings, label: &str) {
-        let mut translator = Translator::new(self.client, settings.clone());
-        let all: Vec<Resource> = translator.update(native).upserts;
-        self.translator = Some(translator);
-        let changes = self.made.changes_to(all);
-        if let Ok(next) = self.made.next(label, changes) {
-            self.made = next;
-        }
-    }
-
-    fn say(&self) {
-        let Some(translator) = &self.translator else {
-            return;
-        };
-        let mut unsupported: Vec<Unsupported> = translator
-            .unsupported()
-            .map(|one| Unsupported {
-                resource: one.resource.name.to_string(),
-                reason: one.what.clone(),
-            })
-            .collect();
-        unsupported.sort();
-        unsupported.dedup();
-        self.log_new(&unsupported);
-        let resources = self
-            .made
-            .types()
-            .map(|published| {
-                let name = published.type_url().short().to_owned();
-                (name, published.set().len() as u64)
-            })
-            .collect();
-        self.report.send_replace(Translation {
-            resources,
-            unsupported,
-        });
-    }
-
-    /// What can't be expressed since now is worth a line; what could not before is not.
-    fn log_new(&self, unsupported: &[Unsupported]) {
-        let known = self.report.borrow().clone();
-        let is_new = |one: &&Unsupported| known.unsupported.binary_search(one).is_err();
-        let mut new = unsupported.iter().filter(is_new);
-        for one in new.by_ref().take(LOGGED_UNSUPPORTED) {
-            warn!(
-                fleet = %self.fleet,
-                client = ?self.client,
-                resource = one.resource,
-                reason = one.reason,
-                "can't be expressed for this kind of client"
-            );
-        }
-        let more = new.count();
-        if more > 0 {
-            warn!(fleet = %self.fleet, client = ?self.client, more, "and more, which the status names");
-        }
     }
 }
 

@@ -255,3 +255,54 @@ async fn the_server_is_killed_and_comes_back_by_state_of_the_world() {
 async fn the_server_is_killed_and_comes_back_by_delta() {
     server_dies(Variant::Delta).await;
 }
+
+/// Endpoints of a lower priority stand in for those that can't be reached, though no probe says so.
+async fn priorities(variant: Variant) {
+    let mut whole = Whole::start(variant).await;
+    let dead = crate::harness::ports::free();
+    let other = crate::harness::ports::free();
+    let port = whole.upstreams["b"].address.port();
+    let node = |port: u16, priority: i32| json!({"host": "127.0.0.1", "port": port, "weight": 1, "priority": priority});
+    for (name, retries, nodes) in [
+        ("one", None, json!([node(dead, 1), node(port, 0)])),
+        ("once", Some(1), json!([node(dead, 1), node(port, 0)])),
+        (
+            "two",
+            None,
+            json!([node(dead, 2), node(other, 2), node(port, 1)]),
+        ),
+        (
+            "three",
+            None,
+            json!([node(dead, 2), node(other, 1), node(port, 0)]),
+        ),
+    ] {
+        let mut upstream = json!({"type": "roundrobin", "nodes": nodes});
+        if let Some(retries) = retries {
+            upstream["retries"] = json!(retries);
+        }
+        let route = json!({"uri": format!("/{name}"), "upstream": upstream});
+        whole.server.put(&format!("routes/{name}"), route).await;
+    }
+    whole.settle().await;
+    for name in ["one", "once", "two", "three"] {
+        for _ in 0..6 {
+            assert_eq!(
+                whole.get(&format!("/{name}")).await,
+                upstream("b"),
+                "{name}"
+            );
+        }
+    }
+    whole.envoy.rejected_nothing().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lower_priority_stands_in_by_state_of_the_world() {
+    priorities(Variant::StateOfTheWorld).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lower_priority_stands_in_by_delta() {
+    priorities(Variant::Delta).await;
+}

@@ -53,7 +53,7 @@ impl Served {
         Some(connection.ask(request).await)
     }
 
-    async fn answers(&self, host: &str, path: &str, status: u16, text: &str) {
+    pub(super) async fn answers(&self, host: &str, path: &str, status: u16, text: &str) {
         eventually(&format!("{status} {text:?} at {host}{path}"), || async {
             let answer = self.get(host, path).await?;
             (answer.status == status && answer.text().contains(text)).then_some(())
@@ -62,7 +62,7 @@ impl Served {
     }
 
     /// Whether a connection that asks for `name` is shown this certificate.
-    async fn shows(&self, name: &str, certificate: &CertificateDer<'static>) -> bool {
+    pub(super) async fn shows(&self, name: &str, certificate: &CertificateDer<'static>) -> bool {
         let mut roots = RootCertStore::empty();
         roots.add(certificate.clone()).unwrap();
         let config = ClientConfig::builder()
@@ -78,7 +78,7 @@ impl Served {
         connected.is_ok()
     }
 
-    async fn comes_to_show(&self, name: &str, certificate: &CertificateDer<'static>) {
+    pub(super) async fn comes_to_show(&self, name: &str, certificate: &CertificateDer<'static>) {
         eventually(&format!("the certificate of {name}"), || async {
             self.shows(name, certificate).await.then_some(())
         })

@@ -18,6 +18,12 @@ use crate::harness::programs::eventually;
 /// The node's id.
 pub(super) const ME: &str = "me";
 
+/// The authority of federated names (gRFC A47): the same servers.
+pub(super) const AUTHORITY: &str = "flock";
+
+/// What it calls if nothing else is said.
+const ASK: &str = "/bellwether.test.Names/Ask";
+
 /// So many answers in a row are no accident.
 const A_WHILE: usize = 20;
 
@@ -38,6 +44,16 @@ impl Caller {
     /// Dials `target`, with these discovery servers in this order (`HOST:PORT`). `None` where the
     /// language is not installed.
     pub(super) async fn dial(language: &Language, target: &str, servers: &[&str]) -> Option<Self> {
+        Self::dial_to_call(language, target, servers, &[ASK]).await
+    }
+
+    /// The same, and makes these calls by turns: a method and metadata, as in `/a.B/C x-user=joe`.
+    pub(super) async fn dial_to_call(
+        language: &Language,
+        target: &str,
+        servers: &[&str],
+        calls: &[&str],
+    ) -> Option<Self> {
         let built = polyglot::build("tests/grpc_xds", &[], language)?;
         let servers: Vec<_> = servers
             .iter()
@@ -51,7 +67,8 @@ impl Caller {
             .collect();
         // grpc-js takes no node without a locality.
         let node = json!({"id": ME, "cluster": "default", "locality": {}});
-        let bootstrap = json!({"xds_servers": servers, "node": node});
+        let authorities = json!({AUTHORITY: {}});
+        let bootstrap = json!({"xds_servers": servers, "node": node, "authorities": authorities});
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("bootstrap.json");
         std::fs::write(&file, bootstrap.to_string()).unwrap();
@@ -61,7 +78,7 @@ impl Caller {
             // gRFC A71, where it is not on by itself.
             ("GRPC_EXPERIMENTAL_XDS_FALLBACK", "true"),
         ];
-        let program = built.start(&[target], &environment);
+        let program = built.start(&[&[target], calls].concat(), &environment);
         program.says(0, "csds ").await;
         let said = program.said();
         let line = said.lines().find_map(|line| line.strip_prefix("csds "));
@@ -74,7 +91,8 @@ impl Caller {
 
     /// Waits until nobody answers but these, and all of them do.
     pub(super) async fn hears_only(&self, names: &[&str]) {
-        let mut wanted: Vec<String> = names.iter().map(|name| format!("answer {name}")).collect();
+        let wanted = names.iter().map(|name| format!("0 answer {name}"));
+        let mut wanted: Vec<String> = wanted.collect();
         wanted.sort();
         eventually(&format!("{wanted:?}, and no other"), || async {
             let said = self.program.said();
@@ -100,8 +118,33 @@ impl Caller {
     /// Calls that failed.
     pub(super) fn errors(&self) -> Vec<String> {
         let said = self.program.said();
-        let errors = said.lines().filter(|line| line.starts_with("error "));
+        let errors = said.lines().filter(|line| line.contains(" error "));
         errors.map(str::to_owned).collect()
+    }
+
+    /// Waits for so many answers to each of the calls, errors included; what they were.
+    pub(super) async fn hears(&self, calls: usize, times: usize) -> Vec<Vec<String>> {
+        eventually(
+            &format!("{times} answers to each of {calls} calls"),
+            || async {
+                let said = self.program.said();
+                let mut heard = vec![Vec::new(); calls];
+                for line in said.lines() {
+                    let call = line.split_once(' ').and_then(|(number, rest)| {
+                        let call = heard.get_mut(number.parse::<usize>().ok()?)?;
+                        Some((call, rest))
+                    });
+                    if let Some((call, rest)) = call {
+                        call.push(rest.to_owned());
+                    }
+                }
+                heard
+                    .iter()
+                    .all(|call| call.len() >= times)
+                    .then_some(heard)
+            },
+        )
+        .await
     }
 
     /// gRPC's own view, by its client status discovery service.

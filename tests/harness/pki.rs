@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertifiedIssuer, DnType, ExtendedKeyUsagePurpose, IsCa,
@@ -72,6 +73,15 @@ impl Pki {
             params.subject_alt_names.push(uri);
             params.not_before = date_time_ymd(2001, 1, 1);
             params.not_after = date_time_ymd(2002, 1, 1);
+        })
+    }
+
+    /// The same, good for so much longer.
+    pub fn issue_until(&self, common_name: &str, uri: &str, end: SystemTime) -> Identity {
+        self.issue_with(common_name, |params| {
+            let uri = SanType::URI(uri.try_into().unwrap());
+            params.subject_alt_names.push(uri);
+            params.not_after = end.into();
         })
     }
 

@@ -37,24 +37,24 @@ where
     /// Opens a stream of any service; an error is what came instead of it.
     pub async fn dial(endpoint: Endpoint, path: &str, token: Option<&str>) -> Result<Self, Status> {
         let channel = endpoint.connect().await.map_err(unavailable)?;
-        Self::over(Grpc::new(channel), path, token).await
+        Self::over(Grpc::new(channel), path, token.as_slice()).await
     }
 
     /// The same, with responses that may be compressed.
     pub async fn compressed(endpoint: Endpoint, path: &str) -> Result<Self, Status> {
         let channel = endpoint.connect().await.map_err(unavailable)?;
         let grpc = Grpc::new(channel).accept_compressed(CompressionEncoding::Gzip);
-        Self::over(grpc, path, None).await
+        Self::over(grpc, path, &[]).await
     }
 
-    async fn over(grpc: Grpc<Channel>, path: &str, token: Option<&str>) -> Result<Self, Status> {
+    async fn over(grpc: Grpc<Channel>, path: &str, tokens: &[&str]) -> Result<Self, Status> {
         let (requests, outbox) = mpsc::channel(64);
         let mut grpc = grpc.max_decoding_message_size(64 << 20);
         grpc.ready().await.map_err(unavailable)?;
         let mut request = Request::new(ReceiverStream::new(outbox));
-        if let Some(token) = token {
+        for token in tokens {
             let value = format!("Bearer {token}").parse().unwrap();
-            request.metadata_mut().insert("authorization", value);
+            request.metadata_mut().append("authorization", value);
         }
         let path = path.parse::<PathAndQuery>().unwrap();
         let responses = grpc
@@ -77,6 +77,20 @@ where
             .expect("a response comes")
             .unwrap()
             .expect("the stream goes on")
+    }
+
+    /// Asks, and gives what comes next: a response, or how the stream ends instead.
+    pub async fn ask(&mut self, request: Q) -> Result<R, Status> {
+        // It may have ended already.
+        let _ = self.requests.send(request).await;
+        self.try_hear().await
+    }
+
+    /// The next response, or how the stream ends instead.
+    pub async fn try_hear(&mut self) -> Result<R, Status> {
+        let heard = timeout(PATIENCE, self.responses.message()).await;
+        let heard = heard.expect("something comes")?;
+        heard.ok_or_else(|| Status::ok("the stream has ended"))
     }
 
     /// How the stream ends.
@@ -111,6 +125,12 @@ impl Stream {
     /// The same, to any endpoint, with a token.
     pub async fn to(endpoint: Endpoint, token: Option<&str>) -> Result<Self, Status> {
         Self::dial(endpoint, DELTA, token).await
+    }
+
+    /// The same, with so many tokens.
+    pub async fn with_tokens(endpoint: Endpoint, tokens: &[&str]) -> Result<Self, Status> {
+        let channel = endpoint.connect().await.map_err(unavailable)?;
+        Self::over(Grpc::new(channel), DELTA, tokens).await
     }
 
     /// The first request of a node that follows everything of a type.

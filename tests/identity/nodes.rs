@@ -157,21 +157,78 @@ async fn a_token_decides_the_fleet() {
     }
     assert!(!rig.server.log().contains("secret-token"));
 
-    // A new token is good without a restart; one that is gone is not good for the next stream.
+    // A new token is good without a restart; one that is gone is good for nothing, and what it opened ends.
     std::fs::write(&tokens, "secret-token-of-another fleet=b\n").unwrap();
-    eventually("the new token to be known", || async {
-        let mut stream = Stream::to(rig.endpoint(None), Some("secret-token-of-another"))
-            .await
-            .ok()?;
-        stream.follow("other", "", ROUTE).await;
-        let ended = tokio::time::timeout(std::time::Duration::from_millis(50), stream.end()).await;
-        ended.is_err().then_some(())
-    })
-    .await;
+    let ended = stream.end().await;
+    assert_eq!(ended.code(), Code::Unauthenticated, "{ended:?}");
+    let mut another = Stream::to(rig.endpoint(None), Some("secret-token-of-another"))
+        .await
+        .unwrap();
+    another.follow("other", "", ROUTE).await;
+    another.hear().await;
     let status = refused(&rig, None, token, "a").await;
     assert_eq!(status.code(), Code::Unauthenticated, "{status:?}");
-    rig.put("a", "routes/1", super::route("/still")).await;
-    assert_eq!(path_of(&first_of(&mut stream).await), "/still");
+
+    // Lines may move: it is the same node. Other labels are another node, which is to connect again.
+    let moved = "# ours\nsecret-token-of-a-node fleet=a\nsecret-token-of-another fleet=b\n";
+    std::fs::write(&tokens, moved).unwrap();
+    eventually("the moved line to count", || async {
+        let mut stream = Stream::to(rig.endpoint(None), token).await.ok()?;
+        stream.follow("n", "", ROUTE).await;
+        stream.try_hear().await.ok()
+    })
+    .await;
+    rig.put("b", "routes/1", super::route("/still")).await;
+    assert_eq!(path_of(&first_of(&mut another).await), "/still");
+    std::fs::write(&tokens, "secret-token-of-another fleet=b zone=us\n").unwrap();
+    let ended = another.end().await;
+    assert_eq!(ended.code(), Code::Unavailable, "{ended:?}");
+}
+
+/// A certificate vouches until it ends, and not longer because a stream is up.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_ends_with_its_certificate() {
+    let rig = Rig::mutual().await;
+    let soon = std::time::SystemTime::now() + std::time::Duration::from_secs(6);
+    let short = rig
+        .pki
+        .issue_until("short", "spiffe://test/a/gateway", soon);
+    let long = rig.pki.issue_for("long", "spiffe://test/a/gateway");
+    let mut streams = Vec::new();
+    for by in [&short, &long] {
+        let mut stream = Stream::to(rig.endpoint(Some(by)), None).await.unwrap();
+        stream.follow("n", "", ROUTE).await;
+        first_of(&mut stream).await;
+        streams.push(stream);
+    }
+    let ended = streams[0].end().await;
+    assert_eq!(ended.code(), Code::Unauthenticated, "{ended:?}");
+    assert!(ended.message().contains("expired"), "{ended:?}");
+    rig.put("a", "routes/2", super::route("/more")).await;
+    assert_eq!(path_of(&first_of(&mut streams[1]).await), "/more");
+}
+
+/// Whoever brings two tokens does not get to choose which counts.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_several_tokens_none_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let tokens = folder.path().join("tokens");
+    std::fs::write(&tokens, "secret-token-of-a-node fleet=default\n").unwrap();
+    let rig = Rig::start(&["--xds-token-file", tokens.to_str().unwrap()]).await;
+    for sent in [
+        &["secret-token-of-a-node"; 2][..],
+        &["secret-token-of-a-node", "something-else"],
+        &["something-else", "secret-token-of-a-node"],
+        &["secret-token-of-a-node,secret-token-of-a-node"],
+        &[""],
+    ] {
+        let mut stream = Stream::with_tokens(rig.endpoint(None), sent).await.unwrap();
+        stream.follow("n", "", ROUTE).await;
+        let ended = stream.end().await;
+        assert_eq!(ended.code(), Code::Unauthenticated, "{sent:?} {ended:?}");
+        assert!(!ended.message().contains("secret-token"), "{ended:?}");
+    }
+    assert!(!rig.server.log().contains("secret-token"));
 }
 
 /// Keys and credentials are for nodes that somebody vouches for; the others get the rest, and it is

@@ -73,3 +73,27 @@ async fn rules_are_read_again() {
     })
     .await;
 }
+
+/// A rule that is gone counts for streams that are up too, and for those alone whom it concerns.
+#[tokio::test(flavor = "multi_thread")]
+async fn streams_end_when_nothing_vouches_for_them_any_more() {
+    let rig = Rig::mutual().await;
+    let mut streams = Vec::new();
+    for fleet in ["a", "b"] {
+        let uri = format!("spiffe://test/{fleet}/gateway");
+        let identity = rig.pki.issue_for(fleet, &uri);
+        let endpoint = rig.endpoint(Some(&identity));
+        let mut stream = Stream::to(endpoint, None).await.unwrap();
+        stream.follow("n", "", ROUTE).await;
+        let heard = stream.hear().await;
+        stream.ack(&heard).await;
+        streams.push(stream);
+    }
+    let only_b = super::RULES.replace("test/a/", "test/c/");
+    std::fs::write(rig.file("rules.toml"), only_b).unwrap();
+    let ended = streams[0].end().await;
+    assert_eq!(ended.code(), tonic::Code::PermissionDenied, "{ended:?}");
+    assert!(ended.message().contains("test/a/gateway"), "{ended:?}");
+    rig.put("b", "routes/2", super::route("/later")).await;
+    assert_eq!(streams[1].hear().await.resources[0].name, "routes/2");
+}

@@ -198,8 +198,14 @@ async fn the_admin_api_tells_the_same() {
     server.put("routes/1", route).await;
     let mut stream = Stream::open(&server.xds).await;
     stream.follow("n/1", "", TypeUrl::ROUTE.as_str()).await;
-    let heard = stream.hear().await;
-    stream.ack(&heard).await;
+    // What was written may be in force only after the first answer.
+    let heard = loop {
+        let heard = stream.hear().await;
+        stream.ack(&heard).await;
+        if !heard.resources.is_empty() {
+            break heard;
+        }
+    };
     let node = eventually("the acknowledgement to be known", || async {
         let node = server.call("GET", "/v1/nodes/n%2F1", "").await.json();
         (node["types"][0]["resources"][0]["state"] == "ACKED").then_some(node)

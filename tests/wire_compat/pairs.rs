@@ -52,6 +52,7 @@ fn of_listeners() -> Vec<Pair> {
         "envoy.extensions.filters.listener.tls_inspector.v3.TlsInspector": ours::extensions::filters::listener::tls_inspector::v3::TlsInspector = theirs::extensions::filters::listener::tls_inspector::v3::TlsInspector,
         "envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext": ours::extensions::transport_sockets::tls::v3::DownstreamTlsContext = theirs::extensions::transport_sockets::tls::v3::DownstreamTlsContext,
         "envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext": ours::extensions::transport_sockets::tls::v3::UpstreamTlsContext = theirs::extensions::transport_sockets::tls::v3::UpstreamTlsContext,
+        "envoy.extensions.retry.priority.previous_priorities.v3.PreviousPrioritiesConfig": ours::extensions::retry::priority::previous_priorities::v3::PreviousPrioritiesConfig = theirs::extensions::retry::priority::previous_priorities::v3::PreviousPrioritiesConfig,
         "envoy.extensions.transport_sockets.raw_buffer.v3.RawBuffer": ours::extensions::transport_sockets::raw_buffer::v3::RawBuffer = theirs::extensions::transport_sockets::raw_buffer::v3::RawBuffer,
         "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": ours::extensions::upstreams::http::v3::HttpProtocolOptions = theirs::extensions::upstreams::http::v3::HttpProtocolOptions,
         "envoy.extensions.request_id.uuid.v3.UuidRequestIdConfig": ours::extensions::request_id::uuid::v3::UuidRequestIdConfig = theirs::extensions::request_id::uuid::v3::UuidRequestIdConfig,

@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use bellwether::name::TypeUrl;
 use bellwether::wire::core::Node;
+use tokio::sync::watch;
 use tonic::Status;
 
 use crate::SnapshotFeed;
 use crate::certificate::Certificate;
+use crate::nodes::Identity;
 
 /// The other end of a stream, as the connection knows it, whatever the node says of itself.
 #[derive(Clone, Debug, Default)]
@@ -21,6 +24,24 @@ pub struct Peer {
     pub certificate: Option<Arc<Certificate>>,
     /// What came as `authorization: Bearer …`; nobody has looked at it yet.
     pub token: Option<Token>,
+}
+
+impl Peer {
+    /// How long its certificate vouches for it from now on; `None`: as long as it likes.
+    pub(crate) fn vouched_for(&self) -> Option<Duration> {
+        let end = self.certificate.as_ref()?.expires?;
+        Some(end.duration_since(SystemTime::now()).unwrap_or_default())
+    }
+
+    /// Whether it still does.
+    pub(crate) fn check_certificate(&self) -> Result<(), Status> {
+        match self.vouched_for() {
+            Some(Duration::ZERO) => Err(Status::unauthenticated(
+                "the certificate of this node has expired",
+            )),
+            Some(_) | None => Ok(()),
+        }
+    }
 }
 
 /// A bearer token. It is a secret: `Debug` does not show it.
@@ -76,13 +97,28 @@ impl Admitted {
     }
 }
 
-/// Says what a node gets. Asked once for each stream, with the node of its first request (R7, R8, R10).
+/// Says what a node gets. Asked for each stream, with the node of its first request (R7, R8, R10).
 pub trait Admission: Send + Sync + 'static {
     /// Whether the node may have anything, and what.
     ///
     /// # Errors
     /// It may not; the stream ends with this status.
     fn admit(&self, peer: &Peer, node: &Node) -> Result<Admitted, Status>;
+
+    /// Changes when what was said of nodes before may not hold any more: every stream is judged again
+    /// then. `None`: it holds for as long as a stream is up.
+    fn changes(&self) -> Option<watch::Receiver<()>> {
+        None
+    }
+
+    /// Whether a node that was admitted may go on as it is.
+    ///
+    /// # Errors
+    /// It may not; the stream ends with this status.
+    #[expect(unused_variables, reason = "by default what was said holds")]
+    fn still(&self, peer: &Peer, node: &Identity) -> Result<(), Status> {
+        Ok(())
+    }
 
     /// Which nodes a caller may ask about in client status: those of one group, or `None`: all.
     ///

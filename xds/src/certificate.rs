@@ -1,6 +1,7 @@
 //! Owns the names in a node's certificate. Must not know: what they entitle to.
 
 use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use x509_parser::extensions::GeneralName;
 use x509_parser::prelude::{FromDer, X509Certificate};
@@ -28,6 +29,8 @@ pub struct Certificate {
     /// Its subject alternative names that are URIs or DNS names, in its order. The common name is none
     /// of them (RFC 6125, RFC 9525).
     pub names: Vec<SubjectName>,
+    /// From when on it vouches for nobody any more; `None`: it does not say.
+    pub expires: Option<SystemTime>,
 }
 
 impl Certificate {
@@ -36,8 +39,13 @@ impl Certificate {
         let Ok((_, parsed)) = X509Certificate::from_der(der) else {
             return Self::default();
         };
+        let ends = u64::try_from(parsed.validity().not_after.timestamp()).ok();
+        let expires = ends.and_then(|at| UNIX_EPOCH.checked_add(Duration::from_secs(at)));
         let Ok(Some(alternative)) = parsed.subject_alternative_name() else {
-            return Self::default();
+            return Self {
+                expires,
+                ..Self::default()
+            };
         };
         let name = |name: &GeneralName<'_>| match name {
             GeneralName::URI(uri) => Some(SubjectName::Uri((*uri).to_owned())),
@@ -51,6 +59,7 @@ impl Certificate {
                 .iter()
                 .filter_map(name)
                 .collect(),
+            expires,
         }
     }
 }

@@ -46,8 +46,10 @@ impl Call {
     }
 
     async fn serve(&mut self) -> Result<(), Status> {
-        let group = self.discovery.admission.may_see(&self.peer)?;
         while let Some(request) = self.requests.message().await? {
+            // For each: what vouched for the caller at first may not any more.
+            self.peer.check_certificate()?;
+            let group = self.discovery.admission.may_see(&self.peer)?;
             let selection = Selection::of(&request)?;
             if self.is_fetch {
                 return self.fetch(group.as_deref(), &selection).await;

@@ -18,13 +18,12 @@ const LOOK: Duration = Duration::from_secs(1);
 #[derive(Debug, thiserror::Error)]
 pub enum FileError {
     /// A file can't be read.
-    #[error("can't read {}: {source}", path.display())]
+    #[error("can't read {}: {reason}", path.display())]
     Unreadable {
         /// Which.
         path: PathBuf,
         /// Why.
-        #[source]
-        source: io::Error,
+        reason: io::Error,
     },
     /// What is in the files is no good.
     #[error("{}: {reason}", names(files))]
@@ -62,6 +61,8 @@ struct Maker<T> {
     files: Vec<PathBuf>,
     /// What the value in force was made of.
     taken: Vec<Vec<u8>>,
+    /// What was there at the last look, if it is something else.
+    seen: Option<Vec<Vec<u8>>>,
     /// What was no good the last time, and whether that was said.
     refused: Option<(String, bool)>,
     values: watch::Sender<Arc<T>>,
@@ -81,6 +82,7 @@ impl<T> Maker<T> {
         let maker = Self {
             files,
             taken,
+            seen: None,
             refused: None,
             values,
         };
@@ -105,7 +107,12 @@ impl<T> Maker<T> {
     ) {
         let contents = match contents {
             Ok(contents) if contents == self.taken => {
-                self.refused = None;
+                (self.refused, self.seen) = (None, None);
+                return;
+            }
+            // It may be half-written, which can look whole: a list of tokens without the last ones.
+            Ok(contents) if self.seen.as_ref() != Some(&contents) => {
+                self.seen = Some(contents);
                 return;
             }
             Ok(contents) => contents,
@@ -150,9 +157,9 @@ async fn read(files: &[PathBuf]) -> Result<Vec<Vec<u8>>, FileError> {
 }
 
 async fn read_one(path: &Path) -> Result<Vec<u8>, FileError> {
-    let unreadable = |source| FileError::Unreadable {
+    let unreadable = |reason| FileError::Unreadable {
         path: path.to_owned(),
-        source,
+        reason,
     };
     tokio::fs::read(path).await.map_err(unreadable)
 }
@@ -178,11 +185,22 @@ mod tests {
         std::fs::write(&path, "1").unwrap();
         let (mut maker, values) = Maker::new(vec![path.clone()], &number).await.unwrap();
         assert_eq!(**values.borrow(), 1);
-        for (text, expected) in [("2", 2), ("y", 2), ("y", 2), ("3", 3)] {
+        // Each counts when it is there at two looks: what is being written is not taken.
+        for (text, expected) in [
+            ("2", 1),
+            ("23", 1),
+            ("23", 23),
+            ("y", 23),
+            ("y", 23),
+            ("3", 23),
+            ("23", 23),
+            ("3", 23),
+            ("3", 3),
+        ] {
             std::fs::write(&path, text).unwrap();
             let contents = read(&maker.files).await;
             maker.look(contents, &number);
-            assert_eq!(**values.borrow(), expected);
+            assert_eq!(**values.borrow(), expected, "{text}");
         }
         std::fs::remove_file(&path).unwrap();
         let contents = read(&maker.files).await;

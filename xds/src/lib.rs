@@ -60,6 +60,7 @@ mod inbox;
 mod method;
 pub mod nodes;
 mod observer;
+mod quiet;
 mod request;
 mod service;
 mod status;

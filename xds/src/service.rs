@@ -1,6 +1,7 @@
 //! Owns the way from an HTTP/2 request to a stream's task. Must not know: sessions.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use bellwether::encoding::Transport;
@@ -21,6 +22,7 @@ use crate::connection::Known;
 use crate::csds::Call;
 use crate::inbox::Inbox;
 use crate::method::Method;
+use crate::quiet::Quiet;
 use crate::stream::Stream;
 
 /// Messages between a stream's task and its connection. One is written while the next is made; what
@@ -36,11 +38,15 @@ const GZIP: &str = "gzip";
 #[derive(Clone, Debug)]
 pub(crate) struct DiscoveryService {
     discovery: Discovery,
+    endings: Arc<Quiet>,
 }
 
 impl DiscoveryService {
     pub(crate) fn new(discovery: Discovery) -> Self {
-        Self { discovery }
+        Self {
+            discovery,
+            endings: Arc::default(),
+        }
     }
 
     fn stream<R: crate::request::Request>(
@@ -57,6 +63,7 @@ impl DiscoveryService {
         }
         let stream = Stream {
             discovery: self.discovery.clone(),
+            endings: self.endings.clone(),
             peer: known.peer,
             names: known.budgets.names.share(),
             only,
@@ -116,12 +123,17 @@ fn unimplemented(text: String) -> Response<Body> {
 fn known(request: &Request<Body>) -> Known {
     let known = request.extensions().get::<Known>().cloned();
     let mut known = known.unwrap_or_default();
-    known.peer.token = request.headers().get(header::AUTHORIZATION).and_then(token);
+    known.peer.token = token(request.headers());
     known
 }
 
-/// `Bearer` and the token (RFC 6750); the scheme's case does not matter (RFC 9110).
-fn token(value: &HeaderValue) -> Option<Token> {
+/// `Bearer` and the token (RFC 6750); the scheme's case does not matter (RFC 9110). Of several, none: it
+/// is not ours to choose who the caller is.
+fn token(headers: &HeaderMap) -> Option<Token> {
+    let mut all = headers.get_all(header::AUTHORIZATION).iter();
+    let (Some(value), None) = (all.next(), all.next()) else {
+        return None;
+    };
     let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
     let token = token.trim();
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| Token::from(token))

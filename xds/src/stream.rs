@@ -9,7 +9,7 @@ use bellwether::rejection::clean;
 use bellwether::session::{Event, HoldBack, Outgoing, Refusal, Session};
 use bellwether::snapshot::Snapshot;
 use bellwether::wire::core::{Node, node::UserAgentVersionType};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::{Duration, timeout};
 use tonic::{Code, Status};
 use tracing::{Instrument, debug, info, info_span, warn};
@@ -19,6 +19,7 @@ use crate::body::{Message, Outbound};
 use crate::budget::Share;
 use crate::inbox::Inbox;
 use crate::nodes::{Identity, Registration, StreamState};
+use crate::quiet::Quiet;
 use crate::request::Request;
 use crate::{Discovery, SnapshotFeed};
 
@@ -34,6 +35,8 @@ const LOGGED_REJECTIONS: usize = 5;
 /// A stream whose node has not spoken yet.
 pub(crate) struct Stream<R> {
     pub(crate) discovery: Discovery,
+    /// How often the log is told of ends.
+    pub(crate) endings: Arc<Quiet>,
     pub(crate) peer: Peer,
     /// The one type of a stream of that type's own service.
     pub(crate) only: Option<TypeUrl>,
@@ -51,6 +54,9 @@ struct Open {
     registration: Registration,
     pending: Option<Outgoing>,
     held_back: Option<HoldBack>,
+    judgements: Option<watch::Receiver<()>>,
+    /// When the node's certificate does.
+    expires: Option<Instant>,
 }
 
 /// What a stream may be woken by.
@@ -61,6 +67,9 @@ enum Wake<R> {
     /// Somebody wants to know of each resource.
     Asked,
     Deadline,
+    /// What was said of the node may not hold any more.
+    Judged,
+    Expired,
     GoingDown,
     Gone,
 }
@@ -87,15 +96,25 @@ impl<R: Request> Stream<R> {
             if status.code() != Code::Unavailable {
                 self.discovery.observer.refused(&self.peer, &status);
             }
-            let (address, code, reason) = (self.address(), status.code(), status.message());
-            if matches!(code, Code::PermissionDenied | Code::Unauthenticated) {
-                warn!(address, ?code, reason, "node refused");
-            } else {
-                info!(address, ?code, reason, "stream ended");
-            }
+            self.say(&status);
         }
         // The connection may be gone as well; then nobody needs to know.
         let _ = self.outbox.send(Outbound::End(status)).await;
+    }
+
+    /// A client can be refused as often as it likes to; the log is not its to fill.
+    fn say(&self, status: &Status) {
+        let (address, code, reason) = (self.address(), status.code(), status.message());
+        let Some(unsaid) = self.endings.line(Instant::now()) else {
+            debug!(address, ?code, reason, "stream ended");
+            return;
+        };
+        let unsaid = (unsaid > 0).then_some(unsaid);
+        if matches!(code, Code::PermissionDenied | Code::Unauthenticated) {
+            warn!(address, ?code, reason, unsaid, "node refused");
+        } else {
+            info!(address, ?code, reason, unsaid, "stream ended");
+        }
     }
 
     /// Waits for the first request, and has its node admitted.
@@ -105,6 +124,8 @@ impl<R: Request> Stream<R> {
             .map_err(|_| Status::deadline_exceeded("no request came"))??
             .ok_or_else(|| Status::invalid_argument("the stream ended before its first request"))?;
         let node = first.node().cloned().unwrap_or_default();
+        // What changes from now on counts.
+        let judgements = self.discovery.admission.changes();
         let admitted = self.discovery.admission.admit(&self.peer, &node)?;
         let mut snapshots = admitted.feed;
         let synced = timeout(FIRST_SYNC_PATIENCE, snapshots.wait_for(Option::is_some))
@@ -135,6 +156,8 @@ impl<R: Request> Stream<R> {
             registration,
             pending: None,
             held_back: None,
+            judgements,
+            expires: expiry(&self.peer),
         };
         Ok((first, open))
     }
@@ -172,6 +195,18 @@ impl Open {
                 Wake::Room => self.send(stream),
                 Wake::Asked => self.registration.answer(self.session.resources()),
                 Wake::Deadline => {}
+                Wake::Judged => {
+                    let node = self.registration.identity();
+                    if let Err(status) = self.discovery.admission.still(&stream.peer, node) {
+                        return Some(status);
+                    }
+                }
+                Wake::Expired => {
+                    if let Err(status) = stream.peer.check_certificate() {
+                        return Some(status);
+                    }
+                    self.expires = expiry(&stream.peer);
+                }
                 Wake::GoingDown => {
                     return Some(Status::unavailable(
                         "this server is going down, try another",
@@ -186,10 +221,16 @@ impl Open {
     }
 
     fn on_snapshot(&mut self, snapshot: Arc<Snapshot>) {
+        // Whoever feeds many such nodes says so in the snapshot itself, and they share what is sent.
+        let is_given = |type_url: &&TypeUrl| {
+            let published = snapshot.published(type_url);
+            !published.is_some_and(|published| published.is_denied())
+        };
         let withheld = &self.registration.identity().withheld;
-        self.session.on_snapshot(match &withheld[..] {
+        let given: Vec<TypeUrl> = withheld.iter().filter(is_given).cloned().collect();
+        self.session.on_snapshot(match &given[..] {
             [] => snapshot,
-            withheld => Arc::new(snapshot.denying(withheld)),
+            given => Arc::new(snapshot.denying(given)),
         });
     }
 
@@ -212,16 +253,13 @@ impl Open {
             .session
             .next_deadline()
             .filter(|_| self.pending.is_none());
-        let timer = async move {
-            match deadline {
-                Some(deadline) => tokio::time::sleep_until(deadline.into()).await,
-                None => std::future::pending().await,
-            }
-        };
+        let timer = sleep_until(deadline);
         tokio::select! {
             biased;
             _ = self.discovery.going_down.wait_for(|down| *down) => Wake::GoingDown,
             () = stream.outbox.closed() => Wake::Gone,
+            () = changed(&mut self.judgements) => Wake::Judged,
+            () = sleep_until(self.expires) => Wake::Expired,
             request = stream.requests.message() => {
                 Wake::Request(request.map(|request| request.map(Box::new)))
             }
@@ -285,6 +323,27 @@ impl Open {
         }
         Ok(())
     }
+}
+
+/// When a node's certificate ends, by the clock that streams go by.
+fn expiry(peer: &Peer) -> Option<Instant> {
+    Instant::now().checked_add(peer.vouched_for()?)
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn changed(judgements: &mut Option<watch::Receiver<()>>) {
+    if let Some(judgements) = judgements
+        && judgements.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
 }
 
 fn to_status(refusal: &Refusal) -> Status {

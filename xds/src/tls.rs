@@ -4,6 +4,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use rustls::crypto::ring;
 use rustls::pki_types::pem::{self, PemObject};
@@ -11,7 +12,9 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{NoServerSessionStorage, VerifierBuilderError, WebPkiClientVerifier};
 use rustls::{RootCertStore, ServerConfig};
 use tokio::sync::watch;
+use tracing::warn;
 
+use crate::certificate::Certificate;
 use crate::files::{FileError, follow};
 
 /// Whether nodes must show a certificate.
@@ -112,6 +115,11 @@ fn server_config(
     clients: Option<(&[u8], ClientAuth)>,
 ) -> Result<ServerConfig, Bad> {
     let chain = certificates("certificates", cert)?;
+    if let Some(own) = chain.first().map(|der| Certificate::read(der))
+        && own.expires.is_some_and(|at| at < SystemTime::now())
+    {
+        warn!("the certificate that nodes are shown has expired; they will refuse it");
+    }
     let key = PrivateKeyDer::from_pem_slice(key).map_err(|error| Bad::Pem("key", error))?;
     let provider = Arc::new(ring::default_provider());
     let builder = ServerConfig::builder_with_provider(provider.clone())

@@ -17,6 +17,9 @@ use crate::wire::endpoint::endpoint::HealthCheckConfig;
 use crate::wire::endpoint::lb_endpoint::HostIdentifier;
 use crate::wire::endpoint::{ClusterLoadAssignment, Endpoint, LbEndpoint, LocalityLbEndpoints};
 
+/// Priorities of the endpoints of one cluster, as many as Envoy tells apart: 0 to 128.
+const MOST_PRIORITIES: usize = 129;
+
 /// How Envoy finds the addresses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Discovery {
@@ -43,8 +46,16 @@ struct Member<'a> {
     priority: i32,
 }
 
+/// Endpoints that become one locality.
+struct Group<'a> {
+    name: String,
+    priority: u32,
+    weight: u32,
+    members: Vec<Member<'a>>,
+}
+
 impl Work<'_> {
-    pub(super) fn assignment(&self, endpoints: &native::Endpoints) -> Assignment {
+    pub(super) fn assignment(&mut self, endpoints: &native::Endpoints) -> Assignment {
         let members = members(endpoints, self.policy());
         let named = members.iter().any(|member| ip(member.host).is_none());
         let discovery = match (named, members.len()) {
@@ -52,7 +63,16 @@ impl Work<'_> {
             (true, 1) => Discovery::LogicalDns,
             (true, _) => Discovery::StrictDns,
         };
-        let message = self.message(members, |member| self.endpoint(member));
+        let priorities: BTreeSet<i32> = members.iter().map(|member| member.priority).collect();
+        if priorities.len() > MOST_PRIORITIES {
+            let what = format!(
+                "has {} priorities, and Envoy tells {MOST_PRIORITIES} apart: the lowest share one",
+                priorities.len()
+            );
+            self.made.cannot(&self.id, what);
+        }
+        let groups = by_priority(members);
+        let message = self.message(groups, |member| self.endpoint(member));
         Assignment { discovery, message }
     }
 
@@ -68,7 +88,11 @@ impl Work<'_> {
             let what = "leaves out endpoints with a host name, which gRPC clients don't resolve";
             self.made.cannot(&self.id, what);
         }
-        self.message(members, |member| Endpoint {
+        let mut groups = by_priority(members);
+        if self.policy() != Policy::ConsistentHash {
+            groups = groups.into_iter().flat_map(by_weight).collect();
+        }
+        self.message(groups, |member| Endpoint {
             address: Some(address(member)),
             ..Endpoint::default()
         })
@@ -76,34 +100,26 @@ impl Work<'_> {
 
     fn message(
         &self,
-        members: Vec<Member<'_>>,
+        groups: Vec<Group<'_>>,
         endpoint: impl Fn(&Member<'_>) -> Endpoint,
     ) -> ClusterLoadAssignment {
-        let mut groups: BTreeMap<Reverse<i32>, Vec<Member<'_>>> = BTreeMap::new();
-        for member in members {
-            let group = groups.entry(Reverse(member.priority)).or_default();
-            group.push(member);
-        }
-        let localities = groups.into_values().zip(0_u32..).map(|(group, priority)| {
-            let scale = scale(&group);
-            LocalityLbEndpoints {
-                // gRPC's clients reject endpoints without a locality, and one that stands twice.
-                locality: Some(Locality {
-                    sub_zone: format!("priority-{priority}"),
-                    ..Locality::default()
-                }),
-                lb_endpoints: group
-                    .iter()
-                    .map(|member| LbEndpoint {
-                        host_identifier: Some(HostIdentifier::Endpoint(endpoint(member))),
-                        load_balancing_weight: Some(scaled(member.weight, scale)),
-                        ..LbEndpoint::default()
-                    })
-                    .collect(),
-                load_balancing_weight: Some(1),
-                priority,
-                ..LocalityLbEndpoints::default()
-            }
+        let localities = groups.into_iter().map(|group| LocalityLbEndpoints {
+            locality: Some(Locality {
+                sub_zone: group.name,
+                ..Locality::default()
+            }),
+            lb_endpoints: group
+                .members
+                .iter()
+                .map(|member| LbEndpoint {
+                    host_identifier: Some(HostIdentifier::Endpoint(endpoint(member))),
+                    load_balancing_weight: u32::try_from(member.weight).ok(),
+                    ..LbEndpoint::default()
+                })
+                .collect(),
+            load_balancing_weight: Some(group.weight),
+            priority: group.priority,
+            ..LocalityLbEndpoints::default()
         });
         ClusterLoadAssignment {
             cluster_name: self.name.to_string(),
@@ -186,15 +202,59 @@ fn members(endpoints: &native::Endpoints, policy: Policy) -> Vec<Member<'_>> {
     found.into_values().collect()
 }
 
-/// The weights of a locality must not add up to more than a `uint32` holds.
-fn scale(group: &[Member<'_>]) -> u64 {
-    let sum: u64 = group.iter().map(|member| member.weight).sum();
-    let most = u64::from(u32::MAX) - group.len() as u64;
-    sum.div_ceil(most).max(1)
+/// A locality for each priority, without a gap between priorities. gRPC's clients reject endpoints
+/// without a locality, and a locality that stands twice.
+fn by_priority(members: Vec<Member<'_>>) -> Vec<Group<'_>> {
+    let mut groups: BTreeMap<Reverse<i32>, Vec<Member<'_>>> = BTreeMap::new();
+    for member in members {
+        let group = groups.entry(Reverse(member.priority)).or_default();
+        group.push(member);
+    }
+    // Those after the last that can be told share its turn.
+    while groups.len() > MOST_PRIORITIES {
+        let (Some((_, lowest)), Some(mut last)) = (groups.pop_last(), groups.last_entry()) else {
+            break;
+        };
+        last.get_mut().extend(lowest);
+    }
+    let groups = groups.into_values().zip(0_u32..);
+    groups
+        .map(|(mut members, priority)| {
+            scale(&mut members);
+            Group {
+                name: format!("priority-{priority}"),
+                priority,
+                weight: 1,
+                members,
+            }
+        })
+        .collect()
 }
 
-fn scaled(weight: u64, scale: u64) -> u32 {
-    u32::try_from((weight / scale).max(1)).unwrap_or(u32::MAX)
+/// The same with a locality for each weight. Where turns are taken gRPC's clients don't look at the
+/// weights of endpoints, but at those of localities they do (A27).
+fn by_weight(group: Group<'_>) -> impl Iterator<Item = Group<'_>> {
+    let mut groups: BTreeMap<u64, Vec<Member<'_>>> = BTreeMap::new();
+    for member in group.members {
+        groups.entry(member.weight).or_default().push(member);
+    }
+    let (name, priority) = (group.name, group.priority);
+    groups.into_iter().map(move |(weight, members)| Group {
+        name: format!("{name}-weight-{weight}"),
+        priority,
+        weight: u32::try_from(weight * members.len() as u64).unwrap_or(u32::MAX),
+        members,
+    })
+}
+
+/// The weights of a priority must not add up to more than a `uint32` holds.
+fn scale(members: &mut [Member<'_>]) {
+    let sum: u64 = members.iter().map(|member| member.weight).sum();
+    let most = u64::from(u32::MAX) - members.len() as u64;
+    let scale = sum.div_ceil(most).max(1);
+    for member in members {
+        member.weight = (member.weight / scale).max(1);
+    }
 }
 
 fn address(member: &Member<'_>) -> Address {

@@ -9,6 +9,7 @@ use bellwether::wire::native::health_check::{Active, Kind, Passive, Thresholds};
 use super::tls::socket;
 use super::{Work, duration};
 use crate::any::Any;
+use crate::plugin::LONGEST_HEADER;
 use crate::wire::cluster::OutlierDetection;
 use crate::wire::cluster::cluster::TransportSocketMatch;
 use crate::wire::core::header_value_option::HeaderAppendAction;
@@ -32,6 +33,8 @@ const PROBE_MS: u64 = 1_000;
 /// How long an endpoint is left out that real traffic found bad; it is multiplied by how often that
 /// happened. Probes let it in again before that.
 const EJECTION: Duration = Duration::from_secs(30);
+/// Headers of a probe that Envoy takes.
+const MOST_HEADERS: usize = 1_000;
 /// What probes by another protocol than the cluster's are matched by.
 const PROBE: &str = "probe";
 
@@ -135,6 +138,11 @@ impl Work<'_> {
             self.made.cannot(&self.id, what);
             return None;
         };
+        if active.path.chars().any(breaks_line) || active.host.chars().any(breaks_line) {
+            let what = "is not probed: its probe's path or host can't stand in a request";
+            self.made.cannot(&self.id, what);
+            return None;
+        }
         let http2 = matches!(
             self.scheme,
             bellwether::wire::native::cluster::Scheme::Grpc
@@ -150,11 +158,7 @@ impl Work<'_> {
             send: (!active.body.is_empty()).then(|| Payload {
                 payload: Some(payload::Payload::Text(hex(active.body.as_bytes()))),
             }),
-            request_headers_to_add: active
-                .request_headers
-                .iter()
-                .filter_map(|line| header(line))
-                .collect(),
+            request_headers_to_add: self.probe_headers(active),
             expected_statuses: good(thresholds),
             // A bad status counts; it does not decide alone.
             retriable_statuses: vec![range(STATUSES.start, STATUSES.end)],
@@ -166,6 +170,17 @@ impl Work<'_> {
             .into(),
             method: method.into(),
         })
+    }
+
+    fn probe_headers(&mut self, active: &Active) -> Vec<HeaderValueOption> {
+        let lines = active.request_headers.iter();
+        let mut headers: Vec<_> = lines.filter_map(|line| header(line)).collect();
+        if headers.len() > MOST_HEADERS {
+            let what = format!("is probed with {MOST_HEADERS} headers, as many as Envoy takes");
+            self.made.cannot(&self.id, what);
+            headers.truncate(MOST_HEADERS);
+        }
+        headers
     }
 }
 
@@ -253,6 +268,11 @@ fn raw() -> TransportSocket {
     }
 }
 
+/// What no part of a request has.
+fn breaks_line(character: char) -> bool {
+    matches!(character, '\0' | '\r' | '\n')
+}
+
 /// `Name: value`, as APISIX has it. A line that is no header is left out, as is one that Envoy would
 /// not take from a configuration.
 fn header(line: &str) -> Option<HeaderValueOption> {
@@ -261,7 +281,8 @@ fn header(line: &str) -> Option<HeaderValueOption> {
     let token = |b: u8| b.is_ascii_alphanumeric() || b"-_.!#$&'*+^`|~%".contains(&b);
     let value = value.trim();
     let good = !key.is_empty() && key.bytes().all(token) && key != "host";
-    if !good || value.chars().any(char::is_control) {
+    let longest = key.len().max(value.len() * 2);
+    if !good || value.chars().any(char::is_control) || longest > LONGEST_HEADER {
         return None;
     }
     Some(HeaderValueOption {

@@ -54,6 +54,12 @@ impl Work<'_> {
                 trusting(file, sni.as_deref()),
             ));
         }
+        let pair = presented_pair(view, &asked);
+        if let Some(why) = pair.and_then(|pair| secret::unfit(&pair.certificate)) {
+            let what = format!("answers 503: Envoy rejects its client certificate: {why}");
+            self.made.cannot(&self.id, what);
+            return None;
+        }
         if let Some(name) = self.presented(view, &asked) {
             refers.push(ResourceId::new(TypeUrl::ENVOY_SECRET, name.as_str()));
             common.tls_certificate_sds_secret_configs = vec![SdsSecretConfig {
@@ -109,6 +115,19 @@ impl Work<'_> {
     pub(super) fn takes_name_from_host(&self) -> bool {
         self.encrypts() && self.pass_host == PassHost::Pass
     }
+}
+
+/// The pair of keys to present, if any.
+fn presented_pair<'a>(
+    view: &View<'a>,
+    asked: &'a native::UpstreamTls,
+) -> Option<&'a native::KeyPair> {
+    let named = || {
+        let certificates = &view.native.certificates;
+        let certificate = certificates.get(asked.client_certificate.as_str())?;
+        certificate.key_pairs.first()
+    };
+    asked.client_key_pair.as_ref().or_else(named)
 }
 
 /// A transport socket that speaks TLS.

@@ -4,17 +4,18 @@
 //! asks for a deeper name gets a certificate that is not for it, instead of none.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bellwether::name::{Name, ResourceId, TypeUrl};
 use bellwether::wire::native;
 use bellwether::wire::native::certificate::Usage;
 
 use crate::any::Any;
-use crate::cluster::ads;
+use crate::cluster::{ads, duration};
 use crate::made::Made;
 use crate::secret;
 use crate::translator::View;
-use crate::wire::core::{TransportSocket, transport_socket};
+use crate::wire::core::{ConfigSource, TransportSocket, transport_socket};
 use crate::wire::envoy::extensions::filters::listener::tls_inspector::v3::TlsInspector;
 use crate::wire::listener::{FilterChain, FilterChainMatch, ListenerFilter, listener_filter};
 use crate::wire::tls::common_tls_context::ValidationContextType;
@@ -110,10 +111,14 @@ fn chain(name: &Name, certificate: &native::Certificate, names: Vec<String>) -> 
             sds_config: Some(ads()),
         }
     };
-    let pairs = 0..certificate.key_pairs.len();
-    let certificates = pairs
-        .map(|index| sds(secret::key_pair_name(name.as_str(), index)))
+    let pairs = certificate.key_pairs.iter().enumerate();
+    let mut certificates: Vec<SdsSecretConfig> = pairs
+        .filter(|(_, pair)| secret::unfit_of(certificate, pair).is_none())
+        .map(|(index, _)| sds(secret::key_pair_name(name.as_str(), index)))
         .collect();
+    if certificates.is_empty() {
+        certificates.push(nothing(name));
+    }
     let clients = certificate.client_validation.as_ref().map(|_| {
         let authority = sds(secret::authority_name(name.as_str()));
         ValidationContextType::ValidationContextSdsSecretConfig(authority)
@@ -158,6 +163,19 @@ fn chain(name: &Name, certificate: &native::Certificate, names: Vec<String>) -> 
         refers,
         names: served,
         verifies: certificate.client_validation.is_some(),
+    }
+}
+
+/// A certificate that never comes. Its names are still nobody else's: who asks for one is refused, and
+/// does not get the chain of a wildcard, which may ask clients for less.
+fn nothing(name: &Name) -> SdsSecretConfig {
+    SdsSecretConfig {
+        name: format!("{name}/none"),
+        sds_config: Some(ConfigSource {
+            // The listener need not wait for it.
+            initial_fetch_timeout: Some(duration(Duration::from_millis(1))),
+            ..ads()
+        }),
     }
 }
 

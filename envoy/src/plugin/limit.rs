@@ -27,7 +27,7 @@ use crate::wire::types::{HttpStatus, StatusCode, TokenBucket};
 use super::auth::CONSUMER;
 use super::chain::{self, Effect};
 use super::config::{Options, Read, required};
-use super::value::{Piece, pieces};
+use super::value::{LONGEST_HEADER, Piece, pieces};
 
 /// Clients that one filter of one Envoy counts; the one that was seen longest ago is forgotten first.
 const MAX_KEYS: u32 = 100_000;
@@ -286,7 +286,7 @@ impl Counted {
                         "option key: requests can't be counted by ${variable}"
                     ));
                 }
-                (_, Some(name)) => headers.push(name.replace('_', "-").to_ascii_lowercase()),
+                (_, Some(name)) => headers.push(header(variable, name)?),
             }
         }
         headers.sort();
@@ -338,6 +338,16 @@ impl Counted {
             })
             .unzip()
     }
+}
+
+/// The header that a variable stands for.
+fn header(variable: &str, name: &str) -> Read<String> {
+    let name = http::HeaderName::try_from(name.replace('_', "-"));
+    let name = name
+        .ok()
+        .filter(|name| name.as_str().len() <= LONGEST_HEADER);
+    let name = name.map(|name| name.as_str().to_owned());
+    name.ok_or_else(|| format!("option key: {variable:?} is not a variable of a header"))
 }
 
 fn entry(key: &str, value: &str) -> Entry {

@@ -367,13 +367,30 @@ fn a_route_without_plugins_is_left_alone() {
 }
 
 #[test]
-fn a_grpc_client_is_told_of_no_plugin() {
+fn a_grpc_client_runs_no_plugin_but_follows_a_split() {
+    let context = Context {
+        name: "routes/1",
+        global_rules: &BTreeMap::new(),
+        consumers: &Consumers::default(),
+        has_cluster: &|name| name == "upstreams/b",
+    };
+    let observes = plugin("prometheus", &json!({}));
+    let split = plugin(
+        "traffic-split",
+        &json!({"rules": [{"weighted_upstreams": [{"upstream_id": "b"}, {"weight": 2}]}]}),
+    );
     assert_eq!(
-        apply_to_grpc(&[plugin("prometheus", &json!({}))]).unwrap(),
+        apply_to_grpc(std::slice::from_ref(&observes), &context).unwrap(),
         Applied::nothing()
     );
-    let error = apply_to_grpc(&[plugin("cors", &json!({}))]).unwrap_err();
+    let applied = apply_to_grpc(&[observes, split.clone()], &context).unwrap();
+    assert!(matches!(&applied.branches[0].action, Action::Split(shares) if shares.len() == 2));
+    let cors = plugin("cors", &json!({}));
+    let error = apply_to_grpc(&[split.clone(), cors], &context).unwrap_err();
     assert_eq!(error.plugin, "cors");
+    // A rule is for every route, and has no share of its own to give.
+    let error = rule_in_grpc(&[split]).unwrap_err();
+    assert_eq!(error.plugin, "traffic-split");
 }
 
 #[test]

@@ -18,11 +18,15 @@ const FRAMING: [&str; 9] = [
     "upgrade",
 ];
 
+/// Bytes of a header's name, and of its value, in a configuration that Envoy takes.
+pub(crate) const LONGEST_HEADER: usize = 16_384;
+
 /// The name of a header that may be changed; Envoy forbids what begins with a colon.
 pub(super) fn header_name(name: &str) -> Read<&str> {
     let is_token = !name.is_empty() && name.bytes().all(is_token);
     match name {
         _ if !is_token => Err(format!("{name:?} is not the name of a header")),
+        _ if name.len() > LONGEST_HEADER => Err(too_long("the name", name)),
         _ if FRAMING
             .iter()
             .any(|framing| name.eq_ignore_ascii_case(framing)) =>
@@ -42,7 +46,19 @@ pub(super) fn literal(text: &str) -> Read<String> {
     if text.contains(['\0', '\r', '\n']) {
         return Err(format!("{text:?} can't stand in a header"));
     }
-    Ok(text.replace('%', "%%"))
+    within_limit(text.replace('%', "%%"))
+}
+
+fn within_limit(value: String) -> Read<String> {
+    if value.len() > LONGEST_HEADER {
+        return Err(too_long("the value", &value));
+    }
+    Ok(value)
+}
+
+fn too_long(what: &str, text: &str) -> String {
+    let length = text.len();
+    format!("{what} of a header has {length} bytes, more than {LONGEST_HEADER}")
 }
 
 /// Text with nginx's variables, in Envoy's words. Where nobody is `authenticated` there is no consumer.
@@ -55,7 +71,7 @@ pub(super) fn template(text: &str, authenticated: bool) -> Read<String> {
             Piece::Variable(name) => out.push_str(&command(name)?),
         }
     }
-    Ok(out)
+    within_limit(out)
 }
 
 /// A part of a text with variables.
@@ -202,6 +218,10 @@ mod tests {
         assert!(template("$upstream_addr", true).is_err());
         assert!(template("a\r\nb: c", true).is_err());
         assert!(header_name("Host").is_err() && header_name(":path").is_err());
+        let long = "x".repeat(LONGEST_HEADER + 1);
+        assert!(header_name(&long).is_err() && literal(&long).is_err());
+        let half = "%".repeat(LONGEST_HEADER / 2 + 1);
+        assert!(template(&half, true).is_err() && template(&half[1..], true).is_ok());
         assert!(header_name("a b").is_err() && header_name("").is_err());
     }
 }

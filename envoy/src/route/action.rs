@@ -12,17 +12,18 @@ use crate::wire::Duration;
 use crate::wire::core::data_source::Specifier;
 use crate::wire::core::header_value_option::HeaderAppendAction;
 use crate::wire::core::{DataSource, HeaderValue, HeaderValueOption};
-use crate::wire::route::retry_policy::{RetryBackOff, RetryHostPredicate};
+use crate::wire::envoy::extensions::retry::priority::previous_priorities::v3::PreviousPrioritiesConfig;
+use crate::wire::route::retry_policy::{
+    RetryBackOff, RetryHostPredicate, RetryPriority, retry_priority,
+};
 use crate::wire::route::route::Action;
 use crate::wire::route::route_action::hash_policy::{
-    ConnectionProperties, Cookie, Header, PolicySpecifier, QueryParameter,
+    ConnectionProperties, Cookie, FilterState, Header, PolicySpecifier, QueryParameter,
 };
 use crate::wire::route::route_action::{
     ClusterSpecifier, HashPolicy, HostRewriteSpecifier, UpgradeConfig,
 };
-use crate::wire::route::{
-    DirectResponseAction, NonForwardingAction, RetryPolicy, Route, RouteAction,
-};
+use crate::wire::route::{DirectResponseAction, RetryPolicy, Route, RouteAction};
 
 /// nginx's default for each of an upstream's timeouts.
 const DEFAULT_TIMEOUT_MS: u64 = 60_000;
@@ -35,9 +36,16 @@ const RETRIES: u32 = 5;
 const MOST_RETRIES: u32 = 100;
 /// How often a retry looks for an endpoint that was not tried.
 const LOOKS_FOR_ANOTHER: i64 = 5;
+/// Attempts at one priority before the next, where there are enough.
+const TRIES_OF_A_PRIORITY: i32 = 2;
 /// Envoy waits before a retry; APISIX does not. The least that Envoy takes.
 const BACK_OFF_MS: u64 = 1;
 
+/// The cluster without endpoints that a gRPC client's calls go to where a route is closed. No native
+/// cluster has this name; it is what some clients say in the error.
+pub(crate) const NOWHERE: &str = "closed";
+/// What gRPC's clients call the channel that a call is made on (A42).
+const CHANNEL: &str = "io.grpc.channel_id";
 /// The message of an answer by a route whose plugins do not all run here; the agent says the same.
 pub(crate) const PLUGIN: &str =
     "503 Service Unavailable: a plugin of this route does not run on this proxy";
@@ -132,11 +140,28 @@ fn retry_policy(route: &native::Route, cluster: &native::Cluster, read: u64) -> 
         ),
     });
     policy.host_selection_retry_max_attempts = LOOKS_FOR_ANOTHER;
+    policy.retry_priority = Some(next_priority(retries));
     policy.retry_back_off = Some(RetryBackOff {
         base_interval: Some(duration(BACK_OFF_MS)),
         max_interval: Some(duration(BACK_OFF_MS)),
     });
     policy
+}
+
+/// Endpoints of the next priority get a turn where those of the first fail, without a probe that says so
+/// (`docs/apisix.md` §3.1). How many stand in one is no matter of routes.
+fn next_priority(retries: u32) -> RetryPriority {
+    let config = PreviousPrioritiesConfig {
+        update_frequency: if retries < TRIES_OF_A_PRIORITY.unsigned_abs() {
+            1
+        } else {
+            TRIES_OF_A_PRIORITY
+        },
+    };
+    RetryPriority {
+        name: "envoy.retry_priorities.previous_priorities".to_owned(),
+        config_type: Some(retry_priority::ConfigType::TypedConfig(Any::pack(&config))),
+    }
 }
 
 /// What a consistent hash is made of: the key, and where there is none the client's address (§3.2).
@@ -174,9 +199,14 @@ fn hash_policies(balancing: Option<&native::Balancing>, client: Client) -> Vec<H
             PolicySpecifier::ConnectionProperties(ConnectionProperties { source_ip: true }),
             false,
         )),
-        // A client knows no other header of itself (A42).
-        Client::Grpc => policies
-            .retain(|policy| matches!(policy.policy_specifier, Some(PolicySpecifier::Header(_)))),
+        // Nothing but the headers of a call and the channel, which stands for the client (A42).
+        Client::Grpc => {
+            policies.retain(|policy| {
+                matches!(policy.policy_specifier, Some(PolicySpecifier::Header(_)))
+            });
+            let key = CHANNEL.to_owned();
+            policies.push(of(PolicySpecifier::FilterState(FilterState { key }), false));
+        }
     }
     policies
 }
@@ -251,8 +281,12 @@ fn variables(template: &str) -> impl Iterator<Item = &str> {
 /// Makes a route answer by itself, as the agent does: `{"error_msg":…}`.
 pub(crate) fn answer(route: &mut Route, status: StatusCode, message: Option<&str>, client: Client) {
     if client == Client::Grpc {
-        // The call fails as unavailable; clients reject the whole for any other action (A28, A36).
-        route.action = Some(Action::NonForwardingAction(NonForwardingAction {}));
+        // Clients reject the whole for most other actions (A28). `non_forwarding_action` (A36) fails the
+        // call too, but a process with `@grpc/grpc-js-xds` ends when it meets one in a route of a client.
+        route.action = Some(Action::Route(RouteAction {
+            cluster_specifier: Some(ClusterSpecifier::Cluster(NOWHERE.to_owned())),
+            ..RouteAction::default()
+        }));
         return;
     }
     let text = match message {
@@ -272,6 +306,14 @@ pub(crate) fn answer(route: &mut Route, status: StatusCode, message: Option<&str
     route
         .response_headers_to_add
         .push(set_header("content-type", "application/json"));
+}
+
+/// Whether calls that take this route of a gRPC client's fail.
+pub(crate) fn leads_nowhere(route: &Route) -> bool {
+    let Some(Action::Route(forward)) = &route.action else {
+        return false;
+    };
+    matches!(&forward.cluster_specifier, Some(ClusterSpecifier::Cluster(name)) if name == NOWHERE)
 }
 
 /// A header that is set, whatever was there.

@@ -194,7 +194,7 @@ impl Outcome {
         };
         let applied = match view.client {
             Client::Envoy => plugin::apply(&native.plugins, context),
-            Client::Grpc => plugin::apply_to_grpc(&native.plugins),
+            Client::Grpc => plugin::apply_to_grpc(&native.plugins, context),
         };
         let made = applied
             .map_err(|unsupported| unsupported.to_string())
@@ -258,6 +258,9 @@ impl Outcome {
                         route
                     }
                 };
+                if action::leads_nowhere(&route) {
+                    compiled.clusters.insert(Name::from(action::NOWHERE));
+                }
                 route.name = name.to_string();
                 route.r#match = Some(matched);
                 routes.push(route.encode_to_vec());

@@ -132,8 +132,34 @@ impl Scope {
     }
 }
 
-/// The host of a gRPC target, which may have a port.
+/// What stands in a federated name (A47) of an API listener, and in that of its routes.
+const LISTENER: &str = "/envoy.config.listener.v3.Listener/";
+const ROUTES: &str = "/envoy.config.route.v3.RouteConfiguration/";
+
+/// Whether a name begins as federated ones do, and whether it is one of a listener.
+pub(crate) fn is_federated(listener: &str) -> Option<bool> {
+    let rest = listener.strip_prefix("xdstp:")?;
+    let rest = rest.strip_prefix("//").and_then(|rest| {
+        let (authority, id) = rest.split_once(LISTENER)?;
+        (!authority.contains('/') && !id.is_empty() && !id.starts_with('?')).then_some(())
+    });
+    Some(rest.is_some())
+}
+
+/// The name of the routes of an API listener: its own. In a federated name stands the type.
+pub(crate) fn routes_of(listener: &str) -> String {
+    match is_federated(listener) {
+        Some(true) => listener.replacen(LISTENER, ROUTES, 1),
+        Some(false) | None => listener.to_owned(),
+    }
+}
+
+/// The host of a gRPC target, which may have a port, or be federated.
 pub(crate) fn of_target(target: &str) -> String {
+    let target = match (is_federated(target), target.split_once(LISTENER)) {
+        (Some(true), Some((_, id))) => id.split('?').next().unwrap_or(id),
+        _ => target,
+    };
     let end = match target.strip_prefix('[').and_then(|rest| rest.find(']')) {
         Some(bracket) => bracket + 2,
         None => target.find(':').unwrap_or(target.len()),

@@ -65,7 +65,7 @@ pub(crate) fn last(view: &View<'_>, consumers: &Consumers) -> Result<Last, Probl
 fn rules(view: &View<'_>, consumers: &Consumers) -> Result<Applied, Problems> {
     let global_rules = &view.native.global_rules;
     if view.client == Client::Grpc {
-        return each(view, |_, rule| plugin::apply_to_grpc(&rule.plugins))
+        return each(view, |_, rule| plugin::rule_in_grpc(&rule.plugins))
             .map(|()| Applied::nothing());
     }
     let has_cluster = |name: &str| view.native.clusters.contains_key(name);

@@ -35,4 +35,9 @@ impl Order {
             text: pattern.text().to_owned(),
         }
     }
+
+    /// When the route was created.
+    pub(crate) fn created(&self) -> u64 {
+        self.created
+    }
 }

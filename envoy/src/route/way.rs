@@ -8,16 +8,20 @@ use bellwether::wire::native::{self, Expression};
 
 use crate::plugin::{Action as Told, Applied, Branch, Share};
 use crate::route::action;
-use crate::translator::View;
+use crate::translator::{Client, View};
 use crate::wire::core::RuntimeFractionalPercent;
 use crate::wire::route::route::Action;
-use crate::wire::route::route_action::HostRewriteSpecifier;
-use crate::wire::route::{HeaderMatcher, Route, RouteMatch};
+use crate::wire::route::route_action::{ClusterSpecifier, HostRewriteSpecifier};
+use crate::wire::route::weighted_cluster::ClusterWeight;
+use crate::wire::route::{HeaderMatcher, Route, RouteAction, RouteMatch, WeightedCluster};
 use crate::wire::types::FractionalPercent;
 use crate::wire::types::fractional_percent::DenominatorType;
 
 /// What shares of requests are counted in.
 const MILLION: u64 = 1_000_000;
+
+/// Why a share can't go where the route itself would.
+const NO_UPSTREAM: &str = "the route has no upstream of its own";
 
 /// One way: who goes it, and what becomes of them.
 #[derive(Debug, Clone)]
@@ -74,13 +78,16 @@ pub(crate) fn ways(
                     },
                 );
             }
+            Told::Split(shares) if view.client == Client::Grpc => {
+                make(None, &weighted(view, native, base, shares, clusters)?);
+            }
             Told::Split(shares) => {
                 for (fraction, cluster) in divided(shares) {
                     match cluster {
                         None if matches!(base.action, Some(Action::Route(_))) => {
                             make(fraction, base);
                         }
-                        None => return Err("the route has no upstream of its own".to_owned()),
+                        None => return Err(NO_UPSTREAM.to_owned()),
                         Some(cluster) => {
                             let route = to_cluster(view, native, cluster)?;
                             clusters.insert(Name::from(cluster));
@@ -98,6 +105,56 @@ fn to_cluster(view: &View<'_>, native: &native::Route, cluster: &str) -> Result<
     let message = view.native.clusters.get(&Name::from(cluster));
     let message = message.ok_or_else(|| format!("{cluster} does not exist"))?;
     let forward = action::forward(cluster, native, message, view.client);
+    Ok(Route {
+        action: Some(Action::Route(forward)),
+        ..Route::default()
+    })
+}
+
+/// One route to several clusters: a gRPC client throws the dice anew for each route (A28).
+fn weighted(
+    view: &View<'_>,
+    native: &native::Route,
+    base: &Route,
+    shares: &[Share],
+    clusters: &mut BTreeSet<Name>,
+) -> Result<Route, String> {
+    let mut weights = Vec::new();
+    let mut hashes = Vec::new();
+    for share in shares.iter().filter(|share| share.weight > 0) {
+        let route = match &share.cluster {
+            Some(cluster) => {
+                clusters.insert(Name::from(cluster.as_str()));
+                to_cluster(view, native, cluster)?
+            }
+            None => base.clone(),
+        };
+        let Some(Action::Route(forward)) = route.action else {
+            return Err(NO_UPSTREAM.to_owned());
+        };
+        let Some(ClusterSpecifier::Cluster(name)) = forward.cluster_specifier else {
+            return Err(NO_UPSTREAM.to_owned());
+        };
+        weights.push(ClusterWeight {
+            name,
+            weight: Some(share.weight),
+            ..ClusterWeight::default()
+        });
+        if !forward.hash_policy.is_empty() && !hashes.contains(&forward.hash_policy) {
+            hashes.push(forward.hash_policy);
+        }
+    }
+    if hashes.len() > 1 {
+        return Err("its upstreams hash by different keys".to_owned());
+    }
+    let forward = RouteAction {
+        cluster_specifier: Some(ClusterSpecifier::WeightedClusters(WeightedCluster {
+            clusters: weights,
+            ..WeightedCluster::default()
+        })),
+        hash_policy: hashes.pop().unwrap_or_default(),
+        ..RouteAction::default()
+    };
     Ok(Route {
         action: Some(Action::Route(forward)),
         ..Route::default()

@@ -24,7 +24,7 @@ fn made_of(
     made_for(Client::Envoy, message, endpoints)
 }
 
-fn made_for(
+pub(super) fn made_for(
     client: Client,
     message: Cluster,
     endpoints: Vec<native::Endpoint>,
@@ -35,7 +35,7 @@ fn made_for(
     (bench, made)
 }
 
-fn kind(cluster: &crate::wire::cluster::Cluster) -> DiscoveryType {
+pub(super) fn kind(cluster: &crate::wire::cluster::Cluster) -> DiscoveryType {
     let ClusterDiscoveryType::Type(kind) = cluster.cluster_discovery_type.unwrap();
     DiscoveryType::try_from(kind).unwrap()
 }
@@ -444,7 +444,7 @@ fn verification_without_authorities_fails_closed() {
     assert_eq!(bench.unsupported(), Vec::<String>::new());
 }
 
-fn check(active: Active) -> Cluster {
+pub(super) fn check(active: Active) -> Cluster {
     Cluster {
         health_check: Some(HealthCheck {
             active: Some(active),
@@ -557,32 +557,4 @@ fn counters_that_are_off_find_nothing_bad() {
     assert_eq!(outliers.enforcing_consecutive_5xx, Some(0));
     assert_eq!(outliers.enforcing_consecutive_local_origin_failure, Some(0));
     assert_eq!(outliers.enforcing_success_rate, Some(0));
-}
-
-/// A27: only what every gRPC client takes. Everything else is left out, and said.
-#[test]
-fn grpc_clients_get_eds_and_nothing_that_they_reject() {
-    let message = Cluster {
-        tls: Some(UpstreamTls::default()),
-        scheme: Scheme::Grpcs.into(),
-        ..check(Active::default())
-    };
-    let endpoints = vec![node("10.0.0.1", 80, 1, 0), node("a.example.com", 80, 1, 0)];
-    let (bench, made) = made_for(Client::Grpc, message, endpoints);
-    assert_eq!(kind(&made), DiscoveryType::Eds);
-    assert_eq!(made.transport_socket, None);
-    assert_eq!(made.health_checks, []);
-    assert_eq!(made.load_assignment, None);
-    assert!(made.typed_extension_protocol_options.is_empty());
-    let members = [("10.0.0.1 80".to_owned(), 1)].into();
-    assert_eq!(
-        groups(&bench.endpoints("upstreams/1").unwrap()),
-        [(0, members)]
-    );
-    assert_eq!(bench.unsupported().len(), 3, "{:?}", bench.unsupported());
-    let eds = made.eds_cluster_config.unwrap().eds_config.unwrap();
-    assert!(matches!(
-        eds.config_source_specifier,
-        Some(ConfigSourceSpecifier::Ads(_))
-    ));
 }

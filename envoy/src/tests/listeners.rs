@@ -217,6 +217,43 @@ fn a_guarded_host_is_refused_on_connections_for_other_names() {
     assert!(!http.contains(&guard), "nobody can show one there");
 }
 
+/// A47: the type stands in the name. `@grpc/grpc-js-xds` takes no notice of a listener that comes back as
+/// it was, so that it never does.
+#[test]
+fn names_of_api_listeners_may_be_federated_and_come_back() {
+    let federated = "xdstp://a/envoy.config.listener.v3.Listener/a.com?x=1";
+    let settings = serde_json::json!({"grpc_listeners": [federated]}).to_string();
+    let settings = Settings::parse(settings.as_bytes()).unwrap();
+    let mut bench = Bench::with(Client::Grpc, settings);
+    bench.put(cluster(
+        "upstreams/1",
+        native::Cluster::default(),
+        vec![node("10.0.0.1", 80, 1, 0)],
+    ));
+    let manager = |bench: &Bench, name: &str| {
+        let api = bench.listener(name).unwrap().api_listener.unwrap();
+        let manager: HttpConnectionManager = api.api_listener.unwrap().unpack().unwrap();
+        manager
+    };
+    let routes = "xdstp://a/envoy.config.route.v3.RouteConfiguration/a.com?x=1";
+    bench.put(vec![route("routes/1", "upstreams/1", &["a.com"])]);
+    assert_eq!(rds(&manager(&bench, federated)), routes);
+    assert_eq!(
+        bench.refers(&TypeUrl::ENVOY_ROUTES, routes),
+        ["Cluster upstreams/1"]
+    );
+    for wrong in [
+        "xdstp://a.com",
+        "xdstp:a.com",
+        "xdstp://a/envoy.config.listener.v3.Listener/",
+        "xdstp://a/envoy.config.cluster.v3.Cluster/a.com",
+    ] {
+        let settings = serde_json::json!({"grpc_listeners": [wrong]}).to_string();
+        let error = Settings::parse(settings.as_bytes()).unwrap_err();
+        assert!(error.problem.contains(wrong), "{error}");
+    }
+}
+
 /// A27, A39: a listener for each name that may be dialled, with what gRPC clients accept.
 #[test]
 fn grpc_clients_dial_hosts_and_names_of_the_settings() {

@@ -29,9 +29,37 @@ pub struct Identities {
     pub rules: Option<watch::Receiver<Arc<Rules>>>,
     /// Which token is of which fleet.
     pub tokens: Option<watch::Receiver<Arc<Tokens>>>,
+    /// Changes after either did.
+    pub changes: Option<watch::Receiver<()>>,
 }
 
 impl Identities {
+    /// What there is now, and what becomes of it. A task says when it changes, for as long as anybody
+    /// wants to know.
+    #[must_use]
+    pub fn follow(
+        rules: Option<watch::Receiver<Arc<Rules>>>,
+        tokens: Option<watch::Receiver<Arc<Tokens>>>,
+    ) -> Self {
+        let (say, changes) = watch::channel(());
+        let (mut of_rules, mut of_tokens) = (rules.clone(), tokens.clone());
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    () = changed(&mut of_rules) => {}
+                    () = changed(&mut of_tokens) => {}
+                    () = say.closed() => return,
+                }
+                say.send_replace(());
+            }
+        });
+        Self {
+            changes: Some(changes),
+            rules,
+            tokens,
+        }
+    }
+
     /// Who a node is. `None`: nothing vouches for it, and nothing has to.
     ///
     /// # Errors
@@ -93,6 +121,15 @@ impl Identities {
             })),
         }
     }
+}
+
+async fn changed<T>(value: &mut Option<watch::Receiver<T>>) {
+    if let Some(value) = value
+        && value.changed().await.is_ok()
+    {
+        return;
+    }
+    std::future::pending().await
 }
 
 fn both(certificate: Trusted, token: Trusted) -> Result<Trusted, Status> {

@@ -14,7 +14,7 @@
 //! for URIs, any other for DNS names. A `*` stands for one part of a name: up to the next dot of a DNS
 //! name or slash of a URI, and at the end of a URI for everything that follows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bellwether_xds::{Certificate, SubjectName};
 use serde::Deserialize;
@@ -85,6 +85,8 @@ impl Rules {
     /// # Errors
     /// It is none.
     pub fn read(text: &str) -> Result<Self, BadRules> {
+        // Some editors begin a file with a mark that nobody sees.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let file: File = if text.trim_start().starts_with('{') {
             serde_json::from_str(text).map_err(|error| BadRules::Format(error.to_string()))?
         } else {
@@ -93,6 +95,11 @@ impl Rules {
         let entries = file.identity.into_iter().enumerate();
         let rules: Result<Vec<_>, _> = entries.map(|(at, entry)| Rule::read(at, entry)).collect();
         Ok(Self { rules: rules? })
+    }
+
+    /// The fleets that are named.
+    pub(crate) fn fleets(&self) -> BTreeSet<&str> {
+        self.rules.iter().map(|rule| rule.fleet.as_str()).collect()
     }
 
     /// What the first rule that fits says.
@@ -161,6 +168,10 @@ impl Pattern {
         let part = name
             .strip_prefix(&*self.before)
             .and_then(|rest| rest.strip_suffix(&**after));
+        // Whoever resolves such a path would be somewhere else (SPIFFE allows none).
+        if self.is_uri && name.split('/').any(|part| part == "." || part == "..") {
+            return false;
+        }
         let to_the_end = self.is_uri && after.is_empty();
         part.is_some_and(|part| !part.is_empty() && (to_the_end || !part.contains(end)))
     }
@@ -181,6 +192,9 @@ mod tests {
             ("spiffe://a/*", uri("spiffe://a/b/c"), true),
             ("spiffe://a/*", uri("spiffe://a/"), false),
             ("spiffe://a/*", uri("spiffe://ab/c"), false),
+            ("spiffe://a/*", uri("spiffe://a/../b/c"), false),
+            ("spiffe://a/*", uri("spiffe://a/."), false),
+            ("spiffe://a/*", uri("spiffe://a/..b"), true),
             ("spiffe://a/*/gw", uri("spiffe://a/b/gw"), true),
             ("spiffe://a/*/gw", uri("spiffe://a/b/c/gw"), false),
             ("spiffe://*/gw", uri("spiffe://evil/a/gw"), false),
@@ -210,6 +224,7 @@ mod tests {
                         SubjectName::Uri("x://y".into()),
                         SubjectName::Dns(name.into()),
                     ],
+                    ..Certificate::default()
                 })
             };
             assert_eq!(find("a.test").unwrap().fleet.unwrap(), "a");

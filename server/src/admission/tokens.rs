@@ -1,6 +1,6 @@
 //! Owns the file of bearer tokens: which is of which fleet. Must not know: how a token arrives.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt;
 
 use sha2::{Digest as _, Sha256};
@@ -41,6 +41,8 @@ impl Tokens {
     /// A line that is not one.
     pub fn read(text: &str) -> Result<Self, BadTokens> {
         let mut tokens = Self::default();
+        // Some editors begin a file with a mark that nobody sees.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         for (at, line) in text.lines().enumerate() {
             let line = line.trim();
             if line.is_empty() || line.starts_with('#') {
@@ -83,6 +85,12 @@ impl Tokens {
         }
     }
 
+    /// The fleets that are named.
+    pub(crate) fn fleets(&self) -> BTreeSet<&str> {
+        let all = self.known.values();
+        all.filter_map(|trusted| trusted.fleet.as_deref()).collect()
+    }
+
     /// Whose token it is.
     pub(super) fn find(&self, token: &str) -> Option<Trusted> {
         self.known.get(&digest(token)).cloned()
@@ -99,8 +107,7 @@ mod tests {
 
     #[test]
     fn a_token_file_is_read() {
-        let text =
-            "# ours\n\n0123456789abcdef fleet=a zone=eu tier=edge\n 0123456789abcdeg fleet=b\n";
+        let text = "\u{feff}# ours\n\n0123456789abcdef fleet=a zone=eu tier=edge\r\n 0123456789abcdeg fleet=b\n";
         let tokens = Tokens::read(text).unwrap();
         let a = tokens.find("0123456789abcdef").unwrap();
         assert_eq!(a.fleet.as_deref(), Some("a"));

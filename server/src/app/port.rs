@@ -1,6 +1,7 @@
 //! Owns the way from options to the discovery port: TLS, and what vouches for nodes. Must not know: how
 //! nodes are served.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use tracing::warn;
 
 use crate::admission::{Identities, Rules, Tokens};
 use crate::cli::PortArgs;
+use crate::keys::Prefix;
 
 /// TLS of the discovery port, if it was asked for.
 pub(super) async fn tls(args: &PortArgs) -> anyhow::Result<Option<Tls>> {
@@ -22,7 +24,10 @@ pub(super) async fn tls(args: &PortArgs) -> anyhow::Result<Option<Tls>> {
 }
 
 /// What vouches for nodes. Says what is better not done.
-pub(super) async fn identities(args: &PortArgs) -> anyhow::Result<Identities> {
+pub(super) async fn identities(
+    args: &PortArgs,
+    fleets: &BTreeMap<String, Prefix>,
+) -> anyhow::Result<Identities> {
     let rules = match &args.xds_identity_file {
         Some(path) => Some(
             text(path, Rules::read)
@@ -35,6 +40,12 @@ pub(super) async fn identities(args: &PortArgs) -> anyhow::Result<Identities> {
         Some(path) => Some(text(path, Tokens::read).await.context("--xds-token-file")?),
         None => None,
     };
+    if let Some(rules) = &rules {
+        look_at("--xds-identity-file", &rules.borrow().fleets(), fleets);
+    }
+    if let Some(tokens) = &tokens {
+        look_at("--xds-token-file", &tokens.borrow().fleets(), fleets);
+    }
     let is_local = args.xds_listen.ip().is_loopback();
     if tokens.is_some() && args.tls().is_none() && !is_local {
         warn!("--xds-token-file without TLS: whoever sees the network sees the tokens");
@@ -42,10 +53,20 @@ pub(super) async fn identities(args: &PortArgs) -> anyhow::Result<Identities> {
     let nobody_is_known = rules.is_none() && tokens.is_none() && args.xds_client_ca_file.is_none();
     if nobody_is_known && !args.secrets_for_anyone() {
         warn!(
-            "no proxy gets certificates or consumers: --xds-listen is not a loopback address, and nothing says who a proxy is; see --xds-client-ca-file, --xds-token-file and --xds-secrets"
+            "no proxy gets secrets: --xds-listen is not a loopback address, and nothing says who a proxy is; see --xds-client-ca-file, --xds-token-file and --xds-secrets"
         );
     }
-    Ok(Identities { rules, tokens })
+    Ok(Identities::follow(rules, tokens))
+}
+
+/// Says what must be a mistake.
+fn look_at(option: &str, named: &BTreeSet<&str>, fleets: &BTreeMap<String, Prefix>) {
+    if named.is_empty() {
+        warn!("{option} names nobody: every proxy is refused");
+    }
+    for fleet in named.iter().filter(|fleet| !fleets.contains_key(**fleet)) {
+        warn!("{option} names fleet {fleet:?}, which is not served here");
+    }
 }
 
 async fn text<T: Send + Sync + 'static, E: std::error::Error + 'static>(

@@ -1,6 +1,7 @@
 //! Owns a small world to test the catalog in: a store's changes in, the accumulated resources out, and
 //! the promises that hold after every batch. Must not know: how the catalog is built inside.
 
+mod certificates;
 mod incremental;
 mod merge;
 mod problems;

@@ -38,8 +38,8 @@ pub struct PortArgs {
     /// File with bearer tokens of proxies, one a line: TOKEN fleet=NAME [LABEL=VALUE ...]
     #[arg(long, value_name = "FILE")]
     pub xds_token_file: Option<PathBuf>,
-    /// Who gets certificates with their keys, and consumers with their credentials. Proxies count as
-    /// identified too if --xds-listen is a loopback address and nothing says how to identify them
+    /// Who gets secrets, wherever they stand: certificates with their keys, consumers, settings of
+    /// plugins. Proxies count as identified too if --xds-listen is a loopback address and nothing says how to identify them
     #[arg(long, value_enum, value_name = "WHO", default_value = "identified")]
     pub xds_secrets: SecretsArg,
 }
@@ -97,12 +97,19 @@ impl PortArgs {
     /// What can't be with so many fleets.
     ///
     /// # Errors
-    /// Certificates are asked for, and nothing says of which fleet each is.
+    /// Certificates are asked for, and nothing says of which fleet each is; or the other way round.
     pub fn check(&self, fleets: usize) -> Result<(), CliError> {
         let says_fleets = self.xds_identity_file.is_some() || self.xds_token_file.is_some();
         if fleets > 1 && self.xds_client_ca_file.is_some() && !says_fleets {
             return Err(CliError::Usage(
                 "with several fleets, --xds-identity-file must say which certificate is of which fleet"
+                    .to_owned(),
+            ));
+        }
+        let asks_nobody = self.xds_client_auth == Some(ClientAuthArg::None);
+        if asks_nobody && self.xds_identity_file.is_some() {
+            return Err(CliError::Usage(
+                "--xds-identity-file is about certificates, and --xds-client-auth none asks for none"
                     .to_owned(),
             ));
         }
@@ -140,6 +147,15 @@ mod tests {
         assert_eq!(with(&optional).tls().unwrap().auth, ClientAuth::Optional);
         assert!(with(&optional).check(1).is_ok());
         assert!(with(&optional).check(2).is_err());
+        let nobody = with(&[
+            "--xds-client-ca-file",
+            "a",
+            "--xds-client-auth",
+            "none",
+            "--xds-identity-file",
+            "i",
+        ]);
+        assert!(nobody.check(1).is_err());
     }
 
     #[test]

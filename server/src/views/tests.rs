@@ -1,7 +1,8 @@
 //! The views of a fleet, followed through changes.
 
-use bellwether::name::ResourceId;
-use bellwether::snapshot::Position;
+use bellwether::name::{ResourceId, TypeUrl};
+use bellwether::resource::Resource;
+use bellwether::snapshot::{Changes, Position};
 use bellwether::wire::native;
 
 use super::*;

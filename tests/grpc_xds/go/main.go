@@ -1,4 +1,5 @@
-// Dials the target in its argument, says who answers, and serves its own CSDS.
+// Dials the target in its first argument, makes the calls in the others by turns, says who answers, and
+// serves its own CSDS.
 package main
 
 import (
@@ -7,11 +8,13 @@ import (
 	"log"
 	"net"
 	"os"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/admin"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	_ "google.golang.org/grpc/xds"
 	"google.golang.org/protobuf/types/known/emptypb"
@@ -29,16 +32,24 @@ func main() {
 
 	channel, err := grpc.NewClient(os.Args[1], grpc.WithTransportCredentials(insecure.NewCredentials()))
 	check(err)
-	for ; ; time.Sleep(50 * time.Millisecond) {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	calls := os.Args[2:]
+	for turn := 0; ; turn++ {
+		number := turn % len(calls)
+		call := strings.Split(calls[number], " ")
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		for _, pair := range call[1:] {
+			key, value, _ := strings.Cut(pair, "=")
+			ctx = metadata.AppendToOutgoingContext(ctx, key, value)
+		}
 		name := &wrapperspb.StringValue{}
-		err := channel.Invoke(ctx, "/bellwether.test.Names/Ask", &emptypb.Empty{}, name)
+		err := channel.Invoke(ctx, call[0], &emptypb.Empty{}, name)
 		cancel()
 		if err != nil {
-			fmt.Println("error", status.Code(err), status.Convert(err).Message())
+			fmt.Println(number, "error", status.Code(err), status.Convert(err).Message())
 		} else {
-			fmt.Println("answer", name.Value)
+			fmt.Println(number, "answer", name.Value)
 		}
+		time.Sleep(20 * time.Millisecond)
 	}
 }
 

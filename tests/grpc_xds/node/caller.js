@@ -1,20 +1,27 @@
-// Dials the target in its argument, says who answers, and serves its own CSDS.
+// Dials the target in its first argument, makes the calls in the others by turns, says who answers, and
+// serves its own CSDS.
 "use strict";
 
 const grpc = require("@grpc/grpc-js");
 require("@grpc/grpc-js-xds").register();
 
 const insecure = grpc.credentials.createInsecure();
-const client = new grpc.Client(process.argv[2], insecure);
+const [target, ...calls] = process.argv.slice(2);
+const client = new grpc.Client(target, insecure);
+let turn = 0;
 
 function ask() {
-  const deadline = new Date(Date.now() + 5000);
+  const number = turn++ % calls.length;
+  const [method, ...pairs] = calls[number].split(" ");
+  const metadata = new grpc.Metadata();
+  for (const pair of pairs) metadata.add(...pair.split("="));
+  const deadline = new Date(Date.now() + 30_000);
   const nothing = () => Buffer.alloc(0);
   // A google.protobuf.StringValue: a tag and a length of one byte each, and the text.
   const name = (bytes) => bytes.subarray(2).toString();
-  client.makeUnaryRequest("/bellwether.test.Names/Ask", nothing, name, null, { deadline }, (error, answer) => {
-    console.log(error ? `error ${grpc.status[error.code]} ${error.details}` : `answer ${answer}`);
-    setTimeout(ask, 50);
+  client.makeUnaryRequest(method, nothing, name, null, metadata, { deadline }, (error, answer) => {
+    console.log(number, error ? `error ${grpc.status[error.code]} ${error.details}` : `answer ${answer}`);
+    setTimeout(ask, 20);
   });
 }
 

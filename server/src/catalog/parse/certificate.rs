@@ -2,6 +2,8 @@
 //!
 //! Nothing of a certificate or a key is ever repeated in an error.
 
+mod pair;
+
 use bellwether::wire::native::certificate::Usage;
 use bellwether::wire::native::{Certificate, ClientValidation, KeyPair};
 use prost::Message;
@@ -16,6 +18,10 @@ use crate::catalog::spec::{Remark, SslSpec};
 
 /// What every PEM block starts with.
 const PEM_START: &str = "-----BEGIN ";
+
+/// What a PEM block with a certificate is called; only a trusted one may have something behind it.
+const CERTIFICATE: [&str; 3] = ["CERTIFICATE", "X509 CERTIFICATE", TRUSTED];
+const TRUSTED: &str = "TRUSTED CERTIFICATE";
 
 /// TLS versions that configuration may name, and whether the agent speaks them.
 const PROTOCOLS: [(&str, (&str, bool)); 3] = [
@@ -62,9 +68,12 @@ pub(super) fn chain(value: &Value) -> Read<String> {
     let mut found = 0_usize;
     for block in Pem::iter_from_buffer(pem.as_bytes()) {
         let block = block.map_err(|_| Invalid::new("is not a certificate in PEM"))?;
-        block
-            .parse_x509()
-            .map_err(|_| Invalid::new(format!("certificate {found} can't be read")))?;
+        let label = block.label.as_str();
+        let read = x509_parser::parse_x509_certificate(&block.contents);
+        let whole = read.is_ok_and(|(rest, _)| rest.is_empty() || label == TRUSTED);
+        if !whole || !CERTIFICATE.contains(&label) {
+            return Err(Invalid::new(format!("certificate {found} can't be read")));
+        }
         found += 1;
     }
     if found == 0 {
@@ -73,16 +82,41 @@ pub(super) fn chain(value: &Value) -> Read<String> {
     Ok(pem.to_owned())
 }
 
-/// A private key in PEM. Whether it belongs to the certificate is found by whoever uses it.
+/// A private key in PEM that can be used without a password.
 pub(super) fn private_key(value: &Value) -> Read<String> {
     let pem = pem(value, "a private key")?;
-    let found = Pem::iter_from_buffer(pem.as_bytes())
-        .filter_map(Result::ok)
-        .any(|block| block.label.ends_with("PRIVATE KEY"));
-    if !found {
-        return Err(Invalid::new("is not a private key in PEM"));
-    }
+    let key = first_key(pem)?;
+    pair::read(&key.label, &key.contents)?;
     Ok(pem.to_owned())
+}
+
+/// A chain and a key, which must belong to the chain's first certificate.
+pub(super) fn key_pair(certificate: String, private_key: String) -> Read<KeyPair> {
+    let key = first_key(&private_key)?;
+    let key = pair::read(&key.label, &key.contents)?;
+    let first = Pem::iter_from_buffer(certificate.as_bytes()).next();
+    let first = first.and_then(Result::ok);
+    let first = first.as_ref().and_then(|block| block.parse_x509().ok());
+    if first.is_none_or(|first| !key.belongs_to(first.public_key())) {
+        return Err(Invalid::new("does not belong to the certificate"));
+    }
+    Ok(KeyPair {
+        certificate,
+        private_key,
+    })
+}
+
+/// The one that is used if there are several.
+fn first_key(pem: &str) -> Read<Pem> {
+    let mut blocks = Pem::iter_from_buffer(pem.as_bytes()).filter_map(Result::ok);
+    let found = blocks.find(|block| block.label.ends_with("PRIVATE KEY"));
+    found.ok_or_else(|| {
+        Invalid::new(if pem.contains("ENCRYPTED") {
+            "is encrypted, and there is no password for it"
+        } else {
+            "is not a private key in PEM"
+        })
+    })
 }
 
 fn pem<'a>(value: &'a Value, what: &str) -> Read<&'a str> {
@@ -103,10 +137,9 @@ fn pem<'a>(value: &'a Value, what: &str) -> Read<&'a str> {
 }
 
 fn key_pairs(fields: Fields<'_>) -> Read<Vec<KeyPair>> {
-    let mut pairs = vec![KeyPair {
-        certificate: fields.required("cert", chain)?,
-        private_key: fields.required("key", private_key)?,
-    }];
+    let certificate = fields.required("cert", chain)?;
+    let key = fields.required("key", private_key)?;
+    let mut pairs = vec![key_pair(certificate, key).map_err(|error| error.within("key"))?];
     let certificates = fields.or("certs", Vec::new(), |value| list_of(value, chain))?;
     let keys = fields.or("keys", Vec::new(), |value| list_of(value, private_key))?;
     if certificates.len() != keys.len() {
@@ -116,11 +149,11 @@ fn key_pairs(fields: Fields<'_>) -> Read<Vec<KeyPair>> {
             keys.len()
         )));
     }
-    let more = certificates.into_iter().zip(keys);
-    pairs.extend(more.map(|(certificate, private_key)| KeyPair {
-        certificate,
-        private_key,
-    }));
+    for (index, (certificate, key)) in certificates.into_iter().zip(keys).enumerate() {
+        let pair = key_pair(certificate, key)
+            .map_err(|error| error.within_element(index).within("keys"))?;
+        pairs.push(pair);
+    }
     Ok(pairs)
 }
 

@@ -4,7 +4,7 @@
 use bellwether::wire::native::balancing::{HashOn, Policy};
 use bellwether::wire::native::cluster::{PassHost, Scheme};
 use bellwether::wire::native::{
-    Balancing, Cluster, Endpoints, KeepalivePool, KeyPair, Timeouts, UpstreamTls,
+    Balancing, Cluster, Endpoints, KeepalivePool, Timeouts, UpstreamTls,
 };
 use prost::Message;
 use serde_json::Value;
@@ -230,10 +230,10 @@ fn tls(fields: Fields<'_>) -> Read<Tls> {
         );
     }
     let client_key_pair = match (certificate, key) {
-        (Some(certificate), Some(private_key)) => Some(KeyPair {
-            certificate,
-            private_key,
-        }),
+        (Some(certificate), Some(key)) => {
+            let pair = certificate::key_pair(certificate, key);
+            Some(pair.map_err(|error| error.within("client_key"))?)
+        }
         (None, None) => None,
         _ => return Err(Invalid::new("client_cert and client_key need each other")),
     };
