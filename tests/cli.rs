@@ -11,25 +11,25 @@ use crate::admin::api::{ADMIN, Api, VIEWER};
 
 /// How a command ended and what it printed.
 #[derive(Debug)]
-struct Ran {
-    code: u8,
-    out: String,
-    err: String,
+pub(crate) struct Ran {
+    pub(crate) code: u8,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 impl Ran {
     #[track_caller]
-    fn ends(self, code: u8) -> Self {
+    pub(crate) fn ends(self, code: u8) -> Self {
         assert_eq!(self.code, code, "{self:?}");
         self
     }
 
-    fn json(&self) -> Value {
+    pub(crate) fn json(&self) -> Value {
         serde_json::from_str(&self.out).unwrap()
     }
 }
 
-async fn bellwether_as(key: &str, base: &str, line: &str, input: &str) -> Ran {
+pub(crate) async fn bellwether_as(key: &str, base: &str, line: &str, input: &str) -> Ran {
     let env = Env::from([
         ("BELLWETHER_ADMIN_KEY".to_owned(), key.to_owned()),
         ("BELLWETHER_ADMIN".to_owned(), base.to_owned()),

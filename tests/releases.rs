@@ -1,5 +1,7 @@
 //! Owns the tests of releases in real stores. Must not know: how they are rolled out.
 
+mod served;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 

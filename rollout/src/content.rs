@@ -38,16 +38,35 @@ pub enum View {
     EnvoyWithoutSecrets = 3,
     /// gRPC's own xDS clients.
     Grpc = 4,
+    /// An agent or a program that nothing vouches for.
+    NativeWithoutSecrets = 5,
+    /// A client of gRPC's that nothing vouches for.
+    GrpcWithoutSecrets = 6,
 }
 
 impl View {
     /// All of them.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 6] = [
         Self::Native,
         Self::Envoy,
         Self::EnvoyWithoutSecrets,
         Self::Grpc,
+        Self::NativeWithoutSecrets,
+        Self::GrpcWithoutSecrets,
     ];
+
+    /// As it is named in the status.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Native => "native",
+            Self::Envoy => "envoy",
+            Self::EnvoyWithoutSecrets => "envoy_without_secrets",
+            Self::Grpc => "grpc",
+            Self::NativeWithoutSecrets => "native_without_secrets",
+            Self::GrpcWithoutSecrets => "grpc_without_secrets",
+        }
+    }
 }
 
 /// One resource of a release.

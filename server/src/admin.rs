@@ -9,6 +9,8 @@
 //! | `/fleets/{fleet}/apisix/admin/…` | The same for any fleet |
 //! | `/v1/fleets` | The fleets of this server |
 //! | `/v1/fleets/{fleet}/settings` | What Envoy and gRPC must know of a fleet and APISIX's keys don't say: listeners and the like |
+//! | `/v1/fleets/{fleet}/releases[/{seq}]` | The releases of a fleet; POST cuts one of what is in force |
+//! | `/v1/fleets/{fleet}/releases/{seq}/diff/{seq}` | What is different between two of them |
 //! | `POST /v1/fleets/{fleet}/accept-store` | An operator's word that the store is right although it contradicts what was seen before |
 //! | `/v1/status` | How each fleet does: revision, store, bad keys |
 //! | `/v1/nodes[?fleet=…]` | Connected nodes: versions sent and acknowledged, rejections |
@@ -54,6 +56,7 @@ mod precondition;
 mod query;
 mod read;
 mod references;
+mod releases;
 mod resources;
 mod settings;
 mod target;
@@ -129,6 +132,15 @@ pub fn router(state: AdminState) -> Router {
             get(settings::get)
                 .put(settings::put)
                 .delete(settings::delete),
+        )
+        .route(
+            "/v1/fleets/{fleet}/releases",
+            get(releases::list).post(releases::create),
+        )
+        .route("/v1/fleets/{fleet}/releases/{seq}", get(releases::get))
+        .route(
+            "/v1/fleets/{fleet}/releases/{before}/diff/{after}",
+            get(releases::diff),
         )
         .route("/v1/status", get(own::status))
         .route("/v1/nodes", get(own::nodes))

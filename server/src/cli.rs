@@ -21,6 +21,7 @@ mod output;
 mod plan;
 mod port;
 mod redact;
+mod release;
 mod resources;
 mod serve;
 mod settings;
@@ -74,6 +75,8 @@ enum Command {
     Settings(fleet_settings::SettingsArgs),
     /// Show the connected nodes, or one of them
     Nodes(nodes::NodesArgs),
+    /// Cut, list, show and compare releases
+    Release(release::ReleaseArgs),
     /// Show how the server and its fleets do
     Status(nodes::StatusArgs),
     /// Take a fleet's store as it is, although it contradicts what was seen before
@@ -210,6 +213,7 @@ pub async fn run(args: impl IntoIterator<Item = OsString>, env: &Env, io: &mut I
         },
         Command::Settings(args) => fleet_settings::settings(&args, env, io).await,
         Command::Nodes(args) => nodes::nodes(&args, env, io).await,
+        Command::Release(args) => release::release(&args, env, io).await,
         Command::Status(args) => nodes::status(&args, env, io).await,
         Command::AcceptStore(args) => nodes::accept_store(&args, env, io).await,
     };

@@ -16,11 +16,14 @@ use crate::cli::{self, Env, Exit, InspectArgs, Io, Run, ServeArgs};
 /// Environment variables that are ours.
 const PREFIX: &str = "BELLWETHER_";
 
+/// Who runs a command, for what is signed by its author.
+const USER: &str = "USER";
+
 /// Runs one command to its end.
 pub async fn run(args: Vec<OsString>) -> ExitCode {
     let env: Env = std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
-        .filter(|(name, _)| name.starts_with(PREFIX))
+        .filter(|(name, _)| name.starts_with(PREFIX) || name == USER)
         .collect::<BTreeMap<_, _>>();
     let (mut input, mut out, mut err) = (std::io::stdin(), std::io::stdout(), std::io::stderr());
     let mut io = Io {

@@ -4,6 +4,7 @@
 //! are, or how anything is translated.
 
 mod curtain;
+mod render;
 mod secret;
 mod worker;
 
@@ -19,6 +20,7 @@ use tokio::sync::watch;
 
 use crate::settings::SettingsFeed;
 use curtain::Curtain;
+pub use render::render;
 pub use worker::SECRETS;
 use worker::{Work, Worker};
 
@@ -184,6 +186,15 @@ impl Views {
         .filter(|view| *view.wanted.borrow())
         .map(|view| (view.name.to_owned(), view.report.borrow().clone()))
         .collect()
+    }
+
+    /// What is in force, to be made into a release: the native resources and the settings. `None` before
+    /// the first sync, and where a store may have been wiped.
+    #[must_use]
+    pub fn in_force(&self) -> Option<(Arc<Snapshot>, Settings)> {
+        let native = self.native.borrow().clone()?;
+        let settings = self.settings.borrow().clone()?;
+        (!native.is_blank()).then(|| (native, settings.settings.clone()))
     }
 
     /// What there is to say of the fleet's settings.

@@ -39,6 +39,9 @@ pub(crate) enum Problem {
     Store(StoreError),
     #[error("the server is going down")]
     GoingDown,
+    /// It can be done later, or elsewhere.
+    #[error("{0}")]
+    Unready(String),
 }
 
 impl Problem {
@@ -60,6 +63,7 @@ impl Problem {
             | Self::Precondition(_)
             | Self::Lost
             | Self::GoingDown
+            | Self::Unready(_)
             | Self::Store(_) => false,
         }
     }
@@ -71,7 +75,9 @@ impl Problem {
             Self::Unauthorized { .. } => StatusCode::UNAUTHORIZED,
             Self::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
             Self::Precondition(_) => StatusCode::PRECONDITION_FAILED,
-            Self::Lost | Self::Slow { .. } | Self::GoingDown => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Lost | Self::Slow { .. } | Self::GoingDown | Self::Unready(_) => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Store(StoreError::Refused { .. }) => StatusCode::BAD_REQUEST,
             Self::Store(
                 StoreError::Compacted { .. }
@@ -102,6 +108,7 @@ impl Problem {
             | Self::Lost
             | Self::Slow { .. }
             | Self::GoingDown
+            | Self::Unready(_)
             | Self::Store(_) => json!({ "error_msg": text }),
         }
     }

@@ -57,7 +57,7 @@ pub(super) struct Worker {
 }
 
 impl Work {
-    fn update(&mut self, native: &Snapshot, settings: &Settings) -> Changes {
+    pub(super) fn update(&mut self, native: &Snapshot, settings: &Settings) -> Changes {
         match self {
             Self::Hide(curtain) => curtain.update(native),
             Self::Translate(_, Some(translator)) => {

@@ -1,0 +1,39 @@
+//! Owns what all kinds of clients would get of one snapshot, made at once and for keeps. Must not know:
+//! what it is kept for.
+
+use bellwether::resource::Resource;
+use bellwether::snapshot::Snapshot;
+use bellwether_envoy::{Client, Settings};
+use bellwether_rollout::content::{Item, View};
+
+use super::curtain::Curtain;
+use super::worker::Work;
+
+/// Every resource of every view. Long work where there are many: 100,000 routes take seconds.
+#[must_use]
+pub fn render(native: &Snapshot, settings: &Settings) -> Vec<Item> {
+    let all = native.types().flat_map(|published| published.set().iter());
+    let mut items: Vec<Item> = all
+        .map(|resource| Item::of(View::Native, resource))
+        .collect();
+    let mut add = |view, resources: &[Resource]| {
+        items.extend(resources.iter().map(|resource| Item::of(view, resource)));
+    };
+    let made = |mut work: Work, from: &Snapshot| work.update(from, settings);
+    let translate = |client| Work::Translate(client, None);
+    add(View::Envoy, &made(translate(Client::Envoy), native).upserts);
+    add(View::Grpc, &made(translate(Client::Grpc), native).upserts);
+    let less = made(Work::Hide(Curtain::default()), native);
+    add(View::NativeWithoutSecrets, &less.upserts);
+    if let Ok(less) = Snapshot::default().next("", less) {
+        add(
+            View::EnvoyWithoutSecrets,
+            &made(translate(Client::Envoy), &less).upserts,
+        );
+        add(
+            View::GrpcWithoutSecrets,
+            &made(translate(Client::Grpc), &less).upserts,
+        );
+    }
+    items
+}
