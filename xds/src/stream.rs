@@ -7,7 +7,6 @@ use std::time::Instant;
 use bellwether::name::TypeUrl;
 use bellwether::rejection::clean;
 use bellwether::session::{Event, HoldBack, Outgoing, Refusal, Session};
-use bellwether::snapshot::Snapshot;
 use bellwether::wire::core::{Node, node::UserAgentVersionType};
 use tokio::sync::mpsc;
 use tokio::time::{Duration, timeout};
@@ -161,22 +160,13 @@ impl Open {
                         return Some(refused);
                     }
                 }
-                Wake::Request(Ok(None)) => return Some(Status::ok("")),
+                Wake::Request(Ok(None)) => return self.finish(stream).await,
                 Wake::Request(Err(status)) => return Some(status),
-                Wake::Snapshot => {
-                    let newest = self.snapshots.borrow_and_update().clone();
-                    if let Some(snapshot) = newest {
-                        self.on_snapshot(snapshot);
-                    }
-                }
+                Wake::Snapshot => self.on_snapshot(),
                 Wake::Room => self.send(stream),
                 Wake::Asked => self.registration.answer(self.session.resources()),
                 Wake::Deadline => {}
-                Wake::GoingDown => {
-                    return Some(Status::unavailable(
-                        "this server is going down, try another",
-                    ));
-                }
+                Wake::GoingDown => return Some(going_down()),
                 Wake::Gone => return None,
             }
             if self.pending.is_none() {
@@ -185,7 +175,29 @@ impl Open {
         }
     }
 
-    fn on_snapshot(&mut self, snapshot: Arc<Snapshot>) {
+    /// The client asks and answers nothing any more: it gets what it has asked for.
+    async fn finish<R: Request>(&mut self, stream: &mut Stream<R>) -> Option<Status> {
+        self.on_snapshot();
+        loop {
+            if self.pending.is_none() {
+                self.pending = self.session.poll(Instant::now());
+            }
+            if self.pending.is_none() {
+                return Some(Status::ok(""));
+            }
+            tokio::select! {
+                _ = self.discovery.going_down.wait_for(|down| *down) => return Some(going_down()),
+                room = stream.outbox.reserve() => drop(room.ok()?),
+            }
+            self.send(stream);
+        }
+    }
+
+    fn on_snapshot(&mut self) {
+        let newest = self.snapshots.borrow_and_update().clone();
+        let Some(snapshot) = newest else {
+            return;
+        };
         let withheld = &self.registration.identity().withheld;
         self.session.on_snapshot(match &withheld[..] {
             [] => snapshot,
@@ -285,6 +297,10 @@ impl Open {
         }
         Ok(())
     }
+}
+
+fn going_down() -> Status {
+    Status::unavailable("this server is going down, try another")
 }
 
 fn to_status(refusal: &Refusal) -> Status {

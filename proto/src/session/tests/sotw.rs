@@ -622,3 +622,20 @@ fn r111_the_state_of_every_resource_is_known() {
     let answered = d.session.resources().map(|it| it.answered);
     assert!(answered.into_iter().all(|at| at == Some(d.now)));
 }
+
+/// R14, R28: before there is a response nothing is older than it, so names count beside any nonce.
+#[test]
+fn names_beside_an_old_streams_nonce_count_until_there_is_a_response() {
+    let mut d = Dialogue::new();
+    for names in [&["a"][..], &["a", "b"]] {
+        d.say(Request {
+            type_url: EDS.to_string(),
+            version_info: "7".into(),
+            response_nonce: "of-an-old-stream".into(),
+            resource_names: names.iter().map(ToString::to_string).collect(),
+            ..Request::default()
+        });
+    }
+    d.publish(&[(EDS, "a", "1"), (EDS, "b", "2")]);
+    assert_eq!(d.hear_one().resources.len(), 2);
+}
