@@ -28,6 +28,22 @@ async fn r102_r104_a_server_without_configuration_refuses_before_any_response() 
     }
 }
 
+/// R39: who asks and then ends his half, as one who only looks does, gets what he has asked for.
+#[tokio::test]
+async fn r39_who_only_asks_is_answered() {
+    on::<Delta>().await;
+    on::<Sotw>().await;
+    async fn on<V: Variant>() {
+        let rig = Rig::with(&[(LDS, "l", "1"), (EDS, "e", "1")]).await;
+        let mut script = rig.open::<V>().await;
+        script.subscribe(&LDS, &[]).await;
+        script.subscribe(&EDS, &["e"]).await;
+        script.hang_up();
+        let status = script.end().await;
+        assert_eq!((status.code(), script.ended_after), (Code::Ok, 2));
+    }
+}
+
 /// R102: a server that goes down ends streams that were served with a code that says "try another".
 #[tokio::test]
 async fn r102_a_server_that_goes_down_ends_its_streams() {
