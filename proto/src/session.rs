@@ -89,6 +89,8 @@ pub enum Event {
     Acked {
         /// Of this type.
         type_url: TypeUrl,
+        /// What it was a response of.
+        version: Mark,
         /// How many resources it held.
         resources: usize,
     },
@@ -96,6 +98,8 @@ pub enum Event {
     Nacked {
         /// Of this type.
         type_url: TypeUrl,
+        /// What it was a response of.
+        version: Mark,
         /// What the node says, cut and cleaned.
         reason: String,
         /// Which, and why. Empty if the response offered nothing.

@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tonic::Code;
 
-use super::rig::{EDS, LDS, Rig};
+use super::rig::{EDS, EVERYBODY, LDS, Rig};
 use super::script::{Delta, Sotw, Variant};
 use crate::harness::programs::{PATIENCE, eventually};
 
@@ -164,5 +164,23 @@ struct Starting(watch::Sender<Option<std::sync::Arc<bellwether::snapshot::Snapsh
 impl Admission for Starting {
     fn admit(&self, _: &Peer, _: &Node) -> Result<Admitted, Status> {
         Ok(Admitted::new("starting", self.0.subscribe()))
+    }
+}
+
+/// A group that is taken away takes nothing from its nodes: they are told to go elsewhere.
+#[tokio::test]
+async fn r104_a_group_that_is_gone_ends_its_streams_and_deletes_nothing() {
+    on::<Delta>().await;
+    on::<Sotw>().await;
+    async fn on<V: Variant>() {
+        let groups = Groups::by(|_, _| EVERYBODY.to_owned());
+        let rig = Rig::of(groups.clone()).await;
+        rig.publish(&[(LDS, "l", "1")]);
+        let mut script = rig.open::<V>().await;
+        script.start(&LDS, &[]).await;
+        assert!(groups.remove(EVERYBODY));
+        let status = script.end().await;
+        assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+        assert_eq!(script.ended_after, 0);
     }
 }

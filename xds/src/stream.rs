@@ -61,6 +61,8 @@ enum Wake<R> {
     Asked,
     Deadline,
     GoingDown,
+    /// Nobody makes snapshots for its node any more.
+    Unfed,
     Gone,
 }
 
@@ -167,6 +169,11 @@ impl Open {
                 Wake::Asked => self.registration.answer(self.session.resources()),
                 Wake::Deadline => {}
                 Wake::GoingDown => return Some(going_down()),
+                Wake::Unfed => {
+                    let group = &self.registration.identity().group;
+                    let text = format!("there is no configuration for {group} any more");
+                    return Some(Status::unavailable(text));
+                }
                 Wake::Gone => return None,
             }
             if self.pending.is_none() {
@@ -239,8 +246,7 @@ impl Open {
             }
             fed = self.snapshots.changed() => match fed {
                 Ok(()) => Wake::Snapshot,
-                // Whoever makes snapshots is gone, so everything goes down.
-                Err(_) => Wake::GoingDown,
+                Err(_) => Wake::Unfed,
             },
             room = stream.outbox.reserve(), if self.pending.is_some() => match room {
                 Ok(_) => Wake::Room,
@@ -273,14 +279,16 @@ impl Open {
             None => {}
             Some(Event::Acked {
                 type_url,
+                version,
                 resources,
-            }) => observer.acked(node, &type_url, resources),
+            }) => observer.acked(node, &type_url, &version, resources),
             Some(Event::Nacked {
                 type_url,
+                version,
                 reason,
                 rejected,
             }) => {
-                observer.nacked(node, &type_url, &rejected);
+                observer.nacked(node, &type_url, &version, &rejected);
                 let named: Vec<_> = rejected
                     .iter()
                     .take(LOGGED_REJECTIONS)

@@ -311,14 +311,16 @@ impl Lane {
         self.offer_the_rest(part, &bad, error);
         self.rejected.extend(wanted);
         self.has_just_answered = true;
-        let type_url = self.type_url.clone();
+        let (type_url, version) = (self.type_url.clone(), mark(&sending.target));
         match error {
             None => Event::Acked {
                 type_url,
+                version,
                 resources: part.offered.len(),
             },
             Some(status) => Event::Nacked {
                 type_url,
+                version,
                 reason: crate::rejection::clean(&status.message),
                 rejected: verdicts,
             },

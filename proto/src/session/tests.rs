@@ -273,14 +273,15 @@ fn r33_r34_an_ack_is_not_answered_and_nothing_is_sent_without_a_change() {
     d.publish(&[(CLUSTER, "c", "1")]);
     let response = d.hear_one();
     assert_eq!(response.type_url, CLUSTER.as_str());
-    let event = d.say(ack(&response));
-    assert_eq!(
-        event,
-        Some(Event::Acked {
-            type_url: CLUSTER,
-            resources: 1
-        })
-    );
+    let Some(Event::Acked {
+        type_url,
+        version,
+        resources,
+    }) = d.say(ack(&response))
+    else {
+        panic!("it is an ACK");
+    };
+    assert_eq!((type_url, &*version.label, resources), (CLUSTER, "2", 1));
     d.silence();
     d.publish(&[(ROUTE, "a", "1")]);
     d.silence();
@@ -325,10 +326,13 @@ fn r24_rejected_content_is_never_sent_again_until_it_changes() {
         reason: "no such thing".into(),
     };
     let rejected = vec![(Name::from("a"), expected)];
+    let of_routes = |status: &TypeStatus| status.type_url == ROUTE;
+    let newest = d.session.status().find(of_routes).unwrap().sent;
     assert_eq!(
         event,
         Some(Event::Nacked {
             type_url: ROUTE,
+            version: newest.unwrap(),
             reason: "a: no such thing".into(),
             rejected
         })
