@@ -285,27 +285,21 @@ impl Lane {
         let verdicts = error
             .map(|status| verdicts(&part.offered, status))
             .unwrap_or_default();
-        let offered = part.offered.iter().map(|(name, _)| name);
-        let bad: HashSet<&Name> = verdicts.iter().map(|(name, _)| name).collect();
-        for name in offered.chain(&part.removed) {
-            self.rejected.remove(name);
-            if !bad.contains(name) {
-                self.kept.remove(name);
-            }
-        }
         // The same request may have let go of a name that it rejects.
         let wanted = verdicts
             .iter()
             .filter(|(name, _)| self.subscription.wants(name));
         let wanted: Vec<_> = wanted.cloned().collect();
         for (name, _) in &wanted {
-            match sending.from {
-                None if self.resumed => self.unknown.insert(name.clone()),
-                _ => self.unknown.remove(name),
-            };
-            let before = sending.from.as_ref().and_then(|from| from.get(name));
-            if let Some(good) = before.filter(|_| !self.kept.contains_key(name)) {
-                self.kept.insert(name.clone(), good.clone());
+            self.keep(name, sending.from.as_deref());
+        }
+        let offered = part.offered.iter().map(|(name, _)| name);
+        let bad: HashSet<&Name> = verdicts.iter().map(|(name, _)| name).collect();
+        for name in offered.chain(&part.removed) {
+            self.rejected.remove(name);
+            if !bad.contains(name) {
+                self.kept.remove(name);
+                self.unknown.remove(name);
             }
         }
         self.offer_the_rest(part, &bad, error);
@@ -324,6 +318,21 @@ impl Lane {
                 reason: crate::rejection::clean(&status.message),
                 rejected: verdicts,
             },
+        }
+    }
+
+    /// What the node still has of a name that it rejects now. If it rejected what we take it to hold as well,
+    /// it has what it had before that.
+    fn keep(&mut self, name: &Name, from: Option<&ResourceSet>) {
+        if self.rejected.contains_key(name) {
+            return;
+        }
+        match from {
+            None if self.resumed => self.unknown.insert(name.clone()),
+            _ => self.unknown.remove(name),
+        };
+        if let Some(good) = from.and_then(|from| from.get(name)) {
+            self.kept.insert(name.clone(), good.clone());
         }
     }
 
