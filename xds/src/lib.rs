@@ -66,6 +66,7 @@ mod service;
 mod status;
 mod stream;
 mod tls;
+mod weight;
 
 use std::fmt;
 use std::sync::Arc;

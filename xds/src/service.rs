@@ -24,6 +24,7 @@ use crate::inbox::Inbox;
 use crate::method::Method;
 use crate::quiet::Quiet;
 use crate::stream::Stream;
+use crate::weight::Weighed;
 
 /// Messages between a stream's task and its connection. One is written while the next is made; what
 /// is newer waits in the session, where it coalesces.
@@ -33,6 +34,7 @@ const OUTBOX: usize = 1;
 const ACCEPTED: &str = "grpc-accept-encoding";
 const ENCODING: &str = "grpc-encoding";
 const GZIP: &str = "gzip";
+const IDENTITY: &str = "identity";
 
 /// Answers the methods of the discovery services.
 #[derive(Clone, Debug)]
@@ -100,10 +102,12 @@ fn accepts_gzip(headers: &HeaderMap) -> bool {
 }
 
 /// Who asks, and what.
-fn parts<R: Message + Default>(request: Request<Body>) -> (Known, Inbox<R>) {
+fn parts<R: Message + Default + Weighed>(request: Request<Body>) -> (Known, Inbox<R>) {
     let known = known(&request);
     let share = known.budgets.unfinished.share();
-    (known, Inbox::new(request.into_body(), share))
+    let encoding = request.headers().get(ENCODING);
+    let is_encoded = encoding.is_some_and(|named| named != IDENTITY);
+    (known, Inbox::new(request.into_body(), share, is_encoded))
 }
 
 /// A response that is what is put into its outbox.
@@ -112,6 +116,9 @@ fn streaming() -> (mpsc::Sender<Outbound>, Response<Body>) {
     let mut response = Response::new(Body::new(StreamBody::new(frames)));
     let grpc = HeaderValue::from_static("application/grpc");
     response.headers_mut().insert(header::CONTENT_TYPE, grpc);
+    // Requests are read as they are: a small one could become a very large one.
+    let plain = HeaderValue::from_static(IDENTITY);
+    response.headers_mut().insert(ACCEPTED, plain);
     (outbox, response)
 }
 
