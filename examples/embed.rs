@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bellwether::name::{Name, ResourceId, TypeUrl};
-use bellwether::{rejection::Rejected, resource::Resource, snapshot::Snapshot};
+use bellwether::{rejection::Rejected, resource::Resource, session::Mark, snapshot::Snapshot};
 use bellwether_envoy::wire::cluster::Cluster;
 use bellwether_xds::nodes::{Identity, Nodes};
 use bellwether_xds::{Discovery, Groups, Observer, serve};
@@ -14,11 +14,12 @@ use tokio::{net::TcpListener, sync::watch};
 struct Printer;
 
 impl Observer for Printer {
-    fn acked(&self, node: &Identity, type_url: &TypeUrl, resources: usize) {
-        println!("ACK of {}: {resources} x {}", node.id, type_url.short());
+    fn acked(&self, node: &Identity, of: &TypeUrl, at: &Mark, resources: usize) {
+        let (of, at) = (of.short(), &at.label);
+        println!("ACK of {}: {resources} x {of} at {at}", node.id);
     }
 
-    fn nacked(&self, node: &Identity, _: &TypeUrl, rejected: &[(Name, Rejected)]) {
+    fn nacked(&self, node: &Identity, _: &TypeUrl, _: &Mark, rejected: &[(Name, Rejected)]) {
         for (name, why) in rejected {
             println!("NACK of {}: {name}: {}", node.id, why.reason);
         }

@@ -3,6 +3,7 @@
 
 mod embed;
 mod gzip;
+mod mounted;
 mod one_type;
 mod rig;
 mod status;

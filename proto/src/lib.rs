@@ -6,6 +6,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod encoding;
+pub mod fields;
 pub mod name;
 pub mod plugins;
 mod redact;

@@ -1,7 +1,7 @@
 //! Owns how a rejection is said and read: the `error_detail` of a NACK. Must not know: sessions,
 //! subscribers, what is wrong with a resource.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
 use prost::Message;
@@ -16,6 +16,10 @@ pub const MAX_REASON_BYTES: usize = 512;
 
 /// Bytes of a NACK's text that are searched for names of resources.
 const MAX_SEARCHED_BYTES: usize = 16 << 10;
+
+/// Resources that one `error_detail` may name. More than that are not in a response, and each would take
+/// far more memory than it has bytes.
+const MAX_NAMED: usize = 100_000;
 
 /// `google.rpc.Code.INVALID_ARGUMENT`
 const INVALID_ARGUMENT: i32 = 3;
@@ -80,6 +84,7 @@ pub fn named_in(status: &Status) -> Vec<Rejection> {
         .details
         .iter()
         .filter(|any| any.type_url == REJECTIONS_URL)
+        .filter(|any| crate::fields::count(&any.value, MAX_NAMED).is_some())
         .filter_map(|any| Rejections::decode(any.value.clone()).ok())
         .flat_map(|details| details.rejected)
         .map(|rejection| Rejection {
@@ -93,11 +98,12 @@ pub fn named_in(status: &Status) -> Vec<Rejection> {
 /// text names, as Envoy and gRPC do, or else all of them.
 #[must_use]
 pub(crate) fn verdicts(offered: &[(Name, Version)], status: &Status) -> Vec<(Name, Rejected)> {
-    let mut reasons: BTreeMap<String, String> = named_in(status)
+    let names_offered: HashSet<&str> = offered.iter().map(|(name, _)| name.as_str()).collect();
+    let mut reasons: HashMap<String, String> = named_in(status)
         .into_iter()
+        .filter(|named| names_offered.contains(named.name.as_str()))
         .map(|named| (named.name, named.reason))
         .collect();
-    reasons.retain(|name, _| offered.iter().any(|(offered, _)| offered.as_str() == name));
     let whole: Arc<str> = clean(&status.message).into();
     let verdict = |(name, version): &(Name, Version), reason: &Arc<str>| {
         let (version, reason) = (*version, reason.clone());
@@ -110,9 +116,12 @@ pub(crate) fn verdicts(offered: &[(Name, Version)], status: &Status) -> Vec<(Nam
         });
         return named.collect();
     }
-    let text = searched(&status.message);
-    let in_text = |it: &&(Name, Version)| offered.len() > 1 && names(text, it.0.as_str());
-    let named: Vec<_> = offered.iter().filter(in_text).collect();
+    let in_text = match offered.len() {
+        1 => HashSet::new(),
+        _ => found_in(searched(&status.message), &names_offered),
+    };
+    let is_in_text = |it: &&(Name, Version)| in_text.contains(it.0.as_str());
+    let named: Vec<_> = offered.iter().filter(is_in_text).collect();
     let all = || offered.iter().collect();
     let rejected = if named.is_empty() { all() } else { named };
     rejected.into_iter().map(|it| verdict(it, &whole)).collect()
@@ -125,19 +134,35 @@ fn searched(text: &str) -> &str {
     &text[..end.unwrap_or_default()]
 }
 
-/// Whether the name stands in the text by itself, not as a part of another name.
-fn names(text: &str, name: &str) -> bool {
-    let is_of_name = |c: char| c.is_alphanumeric() || "-_/".contains(c);
-    text.match_indices(name).any(|(at, _)| {
-        let before = text[..at].chars().next_back();
-        let mut after = text[at + name.len()..].chars();
-        let next = match after.next() {
-            // The end of a sentence, or of a part of a name.
-            Some('.') => after.next(),
-            next => next,
-        };
-        !before.is_some_and(|c| is_of_name(c) || c == '.') && !next.is_some_and(is_of_name)
-    })
+/// Those of the names that stand in the text by themselves, not as a part of another name. Costs what the
+/// text is long, however many names there are.
+fn found_in<'a>(text: &'a str, names: &HashSet<&str>) -> HashSet<&'a str> {
+    let lengths: BTreeSet<usize> = names.iter().map(|name| name.len()).collect();
+    let mut found = HashSet::new();
+    let mut before = None;
+    for (at, c) in text.char_indices() {
+        if !before.is_some_and(|c| is_of_name(c) || c == '.') {
+            let said = lengths.iter().filter_map(|len| text.get(at..at + len));
+            found.extend(said.filter(|it| names.contains(it) && ends(&text[at + it.len()..])));
+        }
+        before = Some(c);
+    }
+    found
+}
+
+fn is_of_name(c: char) -> bool {
+    c.is_alphanumeric() || "-_/".contains(c)
+}
+
+/// Whether a name may end before this.
+fn ends(after: &str) -> bool {
+    let mut after = after.chars();
+    let next = match after.next() {
+        // The end of a sentence, or of a part of a name.
+        Some('.') => after.next(),
+        next => next,
+    };
+    !next.is_some_and(is_of_name)
 }
 
 #[cfg(test)]

@@ -43,7 +43,10 @@ pub struct Resource {
 }
 
 impl Resource {
-    /// Encodes `message`. `refers` are the resources that must be in any snapshot that holds this one.
+    /// Encodes `message`. `refers` are the resources that must be in any snapshot that holds this one: a
+    /// listener's routes, a route's clusters, a cluster's endpoints and secrets. Nothing reads them from the
+    /// message. Without them nodes may be sent this resource before what it needs (R84), and are not sent
+    /// again what it warms (R83).
     pub fn new(id: ResourceId, message: &impl Message, refers: Vec<ResourceId>) -> Self {
         Self::from_encoded(id, &message.encode_to_vec(), refers)
     }

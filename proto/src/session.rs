@@ -13,6 +13,7 @@ mod offer;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -88,6 +89,8 @@ pub enum Event {
     Acked {
         /// Of this type.
         type_url: TypeUrl,
+        /// What it was a response of.
+        version: Mark,
         /// How many resources it held.
         resources: usize,
     },
@@ -95,6 +98,8 @@ pub enum Event {
     Nacked {
         /// Of this type.
         type_url: TypeUrl,
+        /// What it was a response of.
+        version: Mark,
         /// What the node says, cut and cleaned.
         reason: String,
         /// Which, and why. Empty if the response offered nothing.
@@ -470,19 +475,21 @@ impl Session {
     }
 
     /// Against that order: what refers goes before what is referred to. A node that rejected something
-    /// may still use what its last good version refers to, so nothing is taken from it.
+    /// still uses its last good version, so what that refers to is not taken from it; all else is (R87).
     fn poll_removals(&mut self, stamp: Stamp, snapshot: &Snapshot) -> Option<Payload> {
         if self.is_opening(stamp.now) {
             return None;
         }
+        let mut needed = HashSet::new();
         for at in &self.removal {
             let lane = &mut self.lanes[*at];
-            if let Some(payload) = lane.poll_removals(stamp, snapshot) {
+            if let Some(payload) = lane.poll_removals(stamp, snapshot, &needed) {
                 return Some(payload);
             }
-            if !lane.is_settled(snapshot) || lane.has_rejected() {
+            if !lane.is_answered(snapshot) || lane.has_unknown() {
                 return None;
             }
+            needed.extend(lane.needs().cloned());
         }
         None
     }

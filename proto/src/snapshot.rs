@@ -93,7 +93,26 @@ impl fmt::Display for Position {
     }
 }
 
-/// Why a snapshot can't be built.
+/// Resources that make no snapshot together: everything that is wrong with them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inconsistent(pub Vec<Problem>);
+
+impl fmt::Display for Inconsistent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some((first, more)) = self.0.split_first() else {
+            return Ok(());
+        };
+        first.fmt(f)?;
+        match more.len() {
+            0 => Ok(()),
+            more => write!(f, ", and {more} problems more"),
+        }
+    }
+}
+
+impl std::error::Error for Inconsistent {}
+
+/// One reason why a snapshot can't be built.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
     /// A reference that does not resolve.
@@ -136,13 +155,15 @@ impl Snapshot {
     ///
     /// # Errors
     /// The result would not be consistent. Nothing of `changes` is taken.
-    pub fn next(&self, label: impl Into<Arc<str>>, changes: Changes) -> Result<Self, Vec<Problem>> {
+    pub fn next(&self, label: impl Into<Arc<str>>, changes: Changes) -> Result<Self, Inconsistent> {
         self.advance(&label.into(), changes, |published| published)
+            .map_err(Inconsistent)
     }
 
     /// The snapshot that holds exactly `resources`, under a version of your own: it is what state of the
     /// world says as `version_info` of every type that changes, instead of the hash of its set. Nodes
-    /// that hold this snapshot are sent what differs.
+    /// that hold this snapshot are sent what differs. A type that [`Snapshot::next`] changes later goes by
+    /// the hash of its set again.
     ///
     /// # Errors
     /// The result would not be consistent.
@@ -150,9 +171,10 @@ impl Snapshot {
         &self,
         version: impl Into<Arc<str>>,
         resources: Vec<Resource>,
-    ) -> Result<Self, Vec<Problem>> {
+    ) -> Result<Self, Inconsistent> {
         let changes = self.changes_to(resources);
         self.advance(&version.into(), changes, Published::with_own_version)
+            .map_err(Inconsistent)
     }
 
     /// What must change so that exactly `resources` are left.

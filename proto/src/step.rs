@@ -60,10 +60,21 @@ pub struct Part {
     /// What is sent.
     pub payload: Payload,
     /// The names and versions that it offers: all it carries, without what a state-of-the-world response
-    /// only repeats.
+    /// only repeats. In the order of names.
     pub offered: Box<[(Name, Version)]>,
     /// The names it removes.
     pub removed: Box<[Name]>,
+}
+
+impl Part {
+    /// Whether it offers a resource of this name.
+    #[must_use]
+    pub fn offers(&self, name: &Name) -> bool {
+        let found = self
+            .offered
+            .binary_search_by(|(offered, _)| offered.cmp(name));
+        found.is_ok()
+    }
 }
 
 /// The encoded nonce field, to be appended to a [`Part`]'s payload.

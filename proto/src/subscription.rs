@@ -27,6 +27,8 @@ pub struct Subscription {
 pub struct Changed {
     /// Everything must be sent, whatever was sent before (R55).
     pub wildcard_started: bool,
+    /// Not everything is wanted any more.
+    pub wildcard_ended: bool,
     /// Must be answered with the resource or its removal, whatever was sent before: subscribed
     /// (R67, R70, R72), or unsubscribed while the wildcard still covers it (R69).
     pub due: Vec<Name>,
@@ -45,6 +47,7 @@ impl Subscription {
         unsubscribe: Vec<String>,
     ) -> Changed {
         let mut changed = Changed::default();
+        let before = self.wildcard;
         if first && subscribe.is_empty() && legacy_wildcard {
             self.wildcard = true;
             changed.wildcard_started = true;
@@ -76,7 +79,8 @@ impl Subscription {
                 }
             }
         }
-        changed.due = due.into_iter().collect();
+        changed.wildcard_ended = before && !self.wildcard;
+        changed.due = due.into_iter().filter(|name| self.wants(name)).collect();
         changed
     }
 
@@ -90,6 +94,7 @@ impl Subscription {
         let (wildcards, names): (Vec<_>, Vec<_>) = names.into_iter().partition(|n| n == WILDCARD);
         let wildcard = legacy || !wildcards.is_empty();
         changed.wildcard_started = wildcard && !self.wildcard;
+        changed.wildcard_ended = self.wildcard && !wildcard;
         self.wildcard = wildcard;
         let names: BTreeSet<Name> = names.into_iter().map(Name::from).collect();
         self.bytes = names.iter().map(bytes_of).sum();

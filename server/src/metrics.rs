@@ -3,6 +3,7 @@
 
 use bellwether::name::{Name, TypeUrl};
 use bellwether::rejection::Rejected;
+use bellwether::session::Mark;
 use bellwether_xds::nodes::Identity;
 use bellwether_xds::{Observer, Peer, Status};
 use prometheus_client::encoding::EncodeLabelSet;
@@ -88,11 +89,11 @@ impl Observer for XdsMetrics {
         self.bytes.get_or_create(&fleet).inc_by(bytes as u64);
     }
 
-    fn acked(&self, node: &Identity, type_url: &TypeUrl, _: usize) {
+    fn acked(&self, node: &Identity, type_url: &TypeUrl, _: &Mark, _: usize) {
         self.acks.get_or_create(&of_type(node, type_url)).inc();
     }
 
-    fn nacked(&self, node: &Identity, type_url: &TypeUrl, rejected: &[(Name, Rejected)]) {
+    fn nacked(&self, node: &Identity, type_url: &TypeUrl, _: &Mark, rejected: &[(Name, Rejected)]) {
         let of_type = of_type(node, type_url);
         self.nacks.get_or_create(&of_type).inc();
         let count = rejected.len() as u64;

@@ -161,16 +161,11 @@ impl Publisher {
         let resources = changes.upserts.len() + changes.removals.len();
         match self.snapshot.next(position.to_string(), changes) {
             Ok(next) => self.snapshot = next.at(position),
-            Err(problems) => {
-                let first = problems
-                    .first()
-                    .map(ToString::to_string)
-                    .unwrap_or_default();
+            Err(reason) => {
                 error!(
                     fleet = self.status.borrow().fleet,
                     revision = newest.0,
-                    count = problems.len(),
-                    first,
+                    %reason,
                     "compiled resources contradict each other, which is a defect of this server; the last snapshot is served on"
                 );
                 return;

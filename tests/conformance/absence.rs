@@ -98,7 +98,10 @@ async fn r101_texts_of_clients_are_cut_and_cleaned() {
     async fn on<V: Variant>() {
         let rig = Rig::with(&[(EDS, "a", "1")]).await;
         let mut script = rig.open::<V>().await;
-        let text = format!("\u{1b}[31mred\r\nnext line\u{202e} {}", "x".repeat(1 << 20));
+        let text = format!(
+            "\u{1b}[31mred\r\nnext line\u{202e} {}",
+            "x".repeat(400 << 10)
+        );
         script.node = Some(Node {
             id: text.clone(),
             user_agent_name: text.clone(),

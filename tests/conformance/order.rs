@@ -176,6 +176,50 @@ async fn r87_what_waits_for_an_answer_goes_on_by_the_clock() {
     );
 }
 
+/// R87: what a node has kept of what it rejected keeps what it refers to, and nothing else.
+#[tokio::test]
+async fn r87_a_rejected_route_holds_back_only_what_it_still_uses() {
+    on::<Delta>().await;
+    on::<Sotw>().await;
+    async fn on<V: Variant>() {
+        let rig = Rig::with(&WORLD).await;
+        rig.publish(&[
+            (CDS, "y", "y1->y"),
+            (EDS, "y", "ey1"),
+            (CDS, "z", "z1"),
+            (RDS, "r", "r1->x"),
+        ]);
+        let mut script = envoy::<V>(&rig).await;
+        rig.publish(&[
+            (RDS, "r", "bad->z"),
+            (CDS, "x", ""),
+            (EDS, "x", ""),
+            (CDS, "y", ""),
+            (EDS, "y", ""),
+        ]);
+        let bad = script.hear().await;
+        assert!(bad.is(&RDS), "{bad:?}");
+        script.nack(&bad, "no").await;
+        let heard = script.settle().await;
+        assert_eq!(types(&heard), [CDS, EDS], "{heard:#?}");
+        let is_delta = V::METHOD == Delta::METHOD;
+        match is_delta {
+            true => assert_eq!(
+                (&heard[0].removed[..], &heard[1].removed[..]),
+                (&["y".to_owned()][..], &["y".to_owned()][..])
+            ),
+            false => assert_eq!(heard[0].bodies(), ["x1->x", "z1"]),
+        }
+        rig.publish(&[(RDS, "r", "good->z")]);
+        let heard = script.settle().await;
+        assert_eq!(types(&heard), [RDS, CDS, EDS], "{heard:#?}");
+        match is_delta {
+            true => assert_eq!(heard[1].removed, ["x"]),
+            false => assert_eq!(heard[1].bodies(), ["z1"]),
+        }
+    }
+}
+
 /// R88: there is no order between streams, and none of one type waits for another's.
 #[tokio::test]
 async fn r88_streams_of_one_type_wait_for_no_other() {

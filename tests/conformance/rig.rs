@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use bellwether::name::{Name, ResourceId, TypeUrl};
 use bellwether::rejection::Rejected;
 use bellwether::resource::Resource;
+use bellwether::session::Mark;
 use bellwether::snapshot::{Changes, Position, Snapshot};
 use bellwether_xds::nodes::{Identity, Nodes};
 use bellwether_xds::{Admission, Discovery, Groups, Observer, Peer, Status};
@@ -63,11 +64,11 @@ impl Observer for Seen {
         self.add(format!("connected {}", node.id));
     }
 
-    fn acked(&self, _: &Identity, type_url: &TypeUrl, resources: usize) {
+    fn acked(&self, _: &Identity, type_url: &TypeUrl, _: &Mark, resources: usize) {
         self.add(format!("acked {} {resources}", type_url.short()));
     }
 
-    fn nacked(&self, _: &Identity, type_url: &TypeUrl, rejected: &[(Name, Rejected)]) {
+    fn nacked(&self, _: &Identity, type_url: &TypeUrl, _: &Mark, rejected: &[(Name, Rejected)]) {
         let rejected = rejected
             .iter()
             .map(|(name, why)| format!("{name}: {}", why.reason));

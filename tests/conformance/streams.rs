@@ -8,7 +8,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tonic::Code;
 
-use super::rig::{EDS, LDS, Rig};
+use super::rig::{EDS, EVERYBODY, LDS, Rig};
 use super::script::{Delta, Sotw, Variant};
 use crate::harness::programs::{PATIENCE, eventually};
 
@@ -25,6 +25,22 @@ async fn r102_r104_a_server_without_configuration_refuses_before_any_response() 
         let status = script.end().await;
         assert_eq!(status.code(), Code::Unavailable, "{status:?}");
         assert_eq!(script.ended_after, 0, "R104");
+    }
+}
+
+/// R39: who asks and then ends his half, as one who only looks does, gets what he has asked for.
+#[tokio::test]
+async fn r39_who_only_asks_is_answered() {
+    on::<Delta>().await;
+    on::<Sotw>().await;
+    async fn on<V: Variant>() {
+        let rig = Rig::with(&[(LDS, "l", "1"), (EDS, "e", "1")]).await;
+        let mut script = rig.open::<V>().await;
+        script.subscribe(&LDS, &[]).await;
+        script.subscribe(&EDS, &["e"]).await;
+        script.hang_up();
+        let status = script.end().await;
+        assert_eq!((status.code(), script.ended_after), (Code::Ok, 2));
     }
 }
 
@@ -148,5 +164,23 @@ struct Starting(watch::Sender<Option<std::sync::Arc<bellwether::snapshot::Snapsh
 impl Admission for Starting {
     fn admit(&self, _: &Peer, _: &Node) -> Result<Admitted, Status> {
         Ok(Admitted::new("starting", self.0.subscribe()))
+    }
+}
+
+/// A group that is taken away takes nothing from its nodes: they are told to go elsewhere.
+#[tokio::test]
+async fn r104_a_group_that_is_gone_ends_its_streams_and_deletes_nothing() {
+    on::<Delta>().await;
+    on::<Sotw>().await;
+    async fn on<V: Variant>() {
+        let groups = Groups::by(|_, _| EVERYBODY.to_owned());
+        let rig = Rig::of(groups.clone()).await;
+        rig.publish(&[(LDS, "l", "1")]);
+        let mut script = rig.open::<V>().await;
+        script.start(&LDS, &[]).await;
+        assert!(groups.remove(EVERYBODY));
+        let status = script.end().await;
+        assert_eq!(status.code(), Code::Unavailable, "{status:?}");
+        assert_eq!(script.ended_after, 0);
     }
 }

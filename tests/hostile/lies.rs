@@ -14,7 +14,7 @@ async fn a_node_of_no_fleet_is_refused_and_what_it_says_is_cleaned() {
     let victim = Victim::start(&["--fleet", "default=/apisix", "--fleet", "other=/other"]);
     let mut victim = victim.await;
     let mut connection = Connection::open(victim.address()).await;
-    let long = "x".repeat(4 << 20);
+    let long = "x".repeat(256 << 10);
     for fleet in [
         "",
         "nobody",

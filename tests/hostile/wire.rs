@@ -25,6 +25,7 @@ pub const DELTA: &str =
     "/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources";
 pub const SOTW: &str =
     "/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources";
+pub const STATUS: &str = "/envoy.service.status.v3.ClientStatusDiscoveryService/StreamClientStatus";
 
 /// What the server may send without being read, in bytes a stream.
 const SMALL_WINDOW: u32 = 1024;
@@ -140,6 +141,12 @@ impl Call {
     pub fn hang_up(mut self) -> Self {
         self.bytes = None;
         self
+    }
+
+    /// A header of the response.
+    pub fn header(&self, name: &str) -> &str {
+        let value = self.response.headers().get(name);
+        value.unwrap().to_str().unwrap()
     }
 
     /// How the stream ends, whatever came before.

@@ -47,7 +47,7 @@ async fn a_server_of_ones_own_is_small_and_works() {
         ..request.clone()
     };
     stream.say(answer(&heard)).await;
-    assert_eq!(next(), "ACK of envoy-1: 1 x Cluster");
+    assert_eq!(next(), "ACK of envoy-1: 1 x Cluster at v1");
 
     let mut keys = child.stdin.take().unwrap();
     writeln!(keys).unwrap();

@@ -66,6 +66,22 @@ impl Groups {
     }
 }
 
+impl Groups {
+    /// The newest snapshot of a group, to make the next one of.
+    #[must_use]
+    pub fn get(&self, group: &str) -> Option<Arc<Snapshot>> {
+        let feeds = self.feeds.lock().unwrap_or_else(PoisonError::into_inner);
+        feeds.get(group)?.borrow().clone()
+    }
+
+    /// There is no such group any more: its streams end with `UNAVAILABLE`, and its nodes keep what they
+    /// have. Whether there was one.
+    pub fn remove(&self, group: &str) -> bool {
+        let mut feeds = self.feeds.lock().unwrap_or_else(PoisonError::into_inner);
+        feeds.remove(group).is_some()
+    }
+}
+
 impl Admission for Groups {
     fn admit(&self, peer: &Peer, node: &Node) -> Result<Admitted, Status> {
         let group = (self.choice)(peer, node);
@@ -105,6 +121,17 @@ mod tests {
         groups.clone().set("a", Snapshot::default());
         assert!(admitted.feed.has_changed().unwrap());
         assert!(groups.admit(&peer, &node("b")).is_err());
+    }
+
+    #[test]
+    fn a_group_that_is_removed_feeds_nobody() {
+        let groups = Groups::default();
+        groups.set("a", Snapshot::default());
+        assert!(groups.get("a").is_some() && groups.get("b").is_none());
+        let admitted = groups.admit(&Peer::default(), &node("a")).unwrap();
+        assert!(groups.remove("a") && !groups.remove("a"));
+        assert!(admitted.feed.has_changed().is_err() && groups.get("a").is_none());
+        assert!(groups.admit(&Peer::default(), &node("a")).is_err());
     }
 
     #[test]

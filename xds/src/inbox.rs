@@ -13,10 +13,7 @@ use tonic::body::Body;
 use tonic::{Code, Status};
 
 use crate::budget::Share;
-
-/// Bytes of one request. A node that resumes names everything it holds, with versions: 100,000
-/// resources are some 6 MB (R81).
-const MAX_REQUEST_BYTES: usize = 16 << 20;
+use crate::weight::{self, Weighed};
 
 /// Bytes of gRPC's frame before each message: a flag and the length.
 const HEAD_BYTES: usize = 5;
@@ -31,15 +28,18 @@ pub(crate) struct Inbox<R> {
     /// Of the next request.
     buffer: BytesMut,
     share: Share,
+    /// The client has named a way of compression, of which we have none.
+    is_encoded: bool,
     request: PhantomData<fn() -> R>,
 }
 
-impl<R: Message + Default> Inbox<R> {
-    pub(crate) fn new(body: Body, share: Share) -> Self {
+impl<R: Message + Default + Weighed> Inbox<R> {
+    pub(crate) fn new(body: Body, share: Share, is_encoded: bool) -> Self {
         Self {
             body: SyncWrapper::new(body),
             buffer: BytesMut::new(),
             share,
+            is_encoded,
             request: PhantomData,
         }
     }
@@ -49,6 +49,7 @@ impl<R: Message + Default> Inbox<R> {
     pub(crate) async fn message(&mut self) -> Result<Option<R>, Status> {
         loop {
             if let Some(message) = self.split()? {
+                weight::check(&message, R::SHAPE)?;
                 let message = R::decode(message).map_err(|error| {
                     Status::invalid_argument(format!("the request can't be read: {error}"))
                 })?;
@@ -82,9 +83,12 @@ impl<R: Message + Default> Inbox<R> {
         match flag {
             0 => {}
             1 => {
-                // gRPC wants this code where no encoding was named, and none of ours can be.
                 let text = "the request is compressed, and this server reads plain ones only";
-                return Err(Status::internal(text));
+                // What gRPC wants in each case.
+                return Err(match self.is_encoded {
+                    true => Status::unimplemented(text),
+                    false => Status::internal(text),
+                });
             }
             other => {
                 let text = format!("{other} is no flag that a gRPC message can have");
@@ -92,9 +96,10 @@ impl<R: Message + Default> Inbox<R> {
             }
         }
         let len = u32::from_be_bytes(len) as usize;
-        if len > MAX_REQUEST_BYTES {
+        let most = R::SHAPE.bytes;
+        if len > most {
             return Err(Status::resource_exhausted(format!(
-                "the request has {len} bytes, and {MAX_REQUEST_BYTES} bytes are the most that is read"
+                "the request has {len} bytes, and {most} bytes are the most that is read"
             )));
         }
         if rest.len() < len {
@@ -131,7 +136,11 @@ mod tests {
 
     fn inbox(bytes: Vec<u8>) -> Inbox<Request> {
         let body = Full::new(Bytes::from(bytes));
-        Inbox::new(Body::new(body), Budgets::default().unfinished.share())
+        Inbox::new(
+            Body::new(body),
+            Budgets::default().unfinished.share(),
+            false,
+        )
     }
 
     #[tokio::test]

@@ -66,6 +66,7 @@ mod service;
 mod status;
 mod stream;
 mod tls;
+mod weight;
 
 use std::fmt;
 use std::sync::Arc;
@@ -79,11 +80,11 @@ pub use admission::{Admission, Admitted, Peer, Token};
 pub use certificate::{Certificate, SubjectName};
 pub use groups::Groups;
 pub use observer::Observer;
+pub use service::DiscoveryService;
 pub use tls::{ClientAuth, Tls, TlsFiles};
 pub use tonic::{Code, Status};
 
 use nodes::Nodes;
-use service::DiscoveryService;
 
 /// HTTP/2 pings find half-open connections, which are silent stalls otherwise (R105).
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);

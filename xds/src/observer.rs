@@ -2,6 +2,7 @@
 
 use bellwether::name::{Name, TypeUrl};
 use bellwether::rejection::Rejected;
+use bellwether::session::Mark;
 use tonic::Status;
 
 use crate::admission::Peer;
@@ -17,11 +18,18 @@ pub trait Observer: Send + Sync + 'static {
     /// A response of so many bytes was handed to the node's connection.
     fn sent(&self, node: &Identity, bytes: usize) {}
 
-    /// The node has put a response in force.
-    fn acked(&self, node: &Identity, type_url: &TypeUrl, resources: usize) {}
+    /// The node has put a response in force. The version's label is what the snapshot was given as its own.
+    fn acked(&self, node: &Identity, type_url: &TypeUrl, version: &Mark, resources: usize) {}
 
     /// The node has rejected resources: the text is its own, cut and cleaned (R101).
-    fn nacked(&self, node: &Identity, type_url: &TypeUrl, rejected: &[(Name, Rejected)]) {}
+    fn nacked(
+        &self,
+        node: &Identity,
+        type_url: &TypeUrl,
+        version: &Mark,
+        rejected: &[(Name, Rejected)],
+    ) {
+    }
 
     /// The stream of a node that was connected has ended.
     fn disconnected(&self, node: &Identity) {}

@@ -5,8 +5,10 @@ use bellwether::session::{Event, Refusal, Session};
 use bellwether::wire::core::Node;
 use bellwether::wire::discovery::{DeltaDiscoveryRequest, DiscoveryRequest};
 
+use crate::weight::Weighed;
+
 /// A request of a discovery stream.
-pub(crate) trait Request: prost::Message + Default + Send + 'static {
+pub(crate) trait Request: prost::Message + Default + Weighed + Send + 'static {
     /// The variant of the transport whose requests these are.
     const TRANSPORT: Transport;
 

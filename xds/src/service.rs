@@ -7,11 +7,13 @@ use std::task::{Context, Poll};
 use bellwether::encoding::Transport;
 use bellwether::name::TypeUrl;
 use bellwether::wire::discovery::{DeltaDiscoveryRequest, DiscoveryRequest};
+use bytes::Bytes;
 use futures_util::future::{Ready, ready};
 use http::{HeaderMap, HeaderValue, Request, Response, header};
 use prost::Message;
 use tokio::sync::mpsc;
 use tonic::body::Body;
+use tonic::transport::server::TcpConnectInfo;
 use tonic::{Code, Status};
 use tower::Service;
 
@@ -24,6 +26,7 @@ use crate::inbox::Inbox;
 use crate::method::Method;
 use crate::quiet::Quiet;
 use crate::stream::Stream;
+use crate::weight::Weighed;
 
 /// Messages between a stream's task and its connection. One is written while the next is made; what
 /// is newer waits in the session, where it coalesces.
@@ -33,16 +36,25 @@ const OUTBOX: usize = 1;
 const ACCEPTED: &str = "grpc-accept-encoding";
 const ENCODING: &str = "grpc-encoding";
 const GZIP: &str = "gzip";
+const IDENTITY: &str = "identity";
 
-/// Answers the methods of the discovery services.
+/// Answers the methods of the discovery services, in a server of your own: beside services of yours, or
+/// behind layers of yours. It finds its methods by their path, so make it the fallback of a router;
+/// what it does not know it answers with `UNIMPLEMENTED`, as gRPC wants it.
+///
+/// What [`crate::serve`] does besides is yours then: pings (R105), an end for connections that say
+/// nothing, and TLS. It knows callers by address and token, not by certificate, and what bounds the
+/// memory of a connection bounds that of each request here.
 #[derive(Clone, Debug)]
-pub(crate) struct DiscoveryService {
+pub struct DiscoveryService {
     discovery: Discovery,
     endings: Arc<Quiet>,
 }
 
 impl DiscoveryService {
-    pub(crate) fn new(discovery: Discovery) -> Self {
+    /// Serves this.
+    #[must_use]
+    pub fn new(discovery: Discovery) -> Self {
         Self {
             discovery,
             endings: Arc::default(),
@@ -100,10 +112,12 @@ fn accepts_gzip(headers: &HeaderMap) -> bool {
 }
 
 /// Who asks, and what.
-fn parts<R: Message + Default>(request: Request<Body>) -> (Known, Inbox<R>) {
+fn parts<R: Message + Default + Weighed>(request: Request<Body>) -> (Known, Inbox<R>) {
     let known = known(&request);
     let share = known.budgets.unfinished.share();
-    (known, Inbox::new(request.into_body(), share))
+    let encoding = request.headers().get(ENCODING);
+    let is_encoded = encoding.is_some_and(|named| named != IDENTITY);
+    (known, Inbox::new(request.into_body(), share, is_encoded))
 }
 
 /// A response that is what is put into its outbox.
@@ -112,6 +126,9 @@ fn streaming() -> (mpsc::Sender<Outbound>, Response<Body>) {
     let mut response = Response::new(Body::new(StreamBody::new(frames)));
     let grpc = HeaderValue::from_static("application/grpc");
     response.headers_mut().insert(header::CONTENT_TYPE, grpc);
+    // Requests are read as they are: a small one could become a very large one.
+    let plain = HeaderValue::from_static(IDENTITY);
+    response.headers_mut().insert(ACCEPTED, plain);
     (outbox, response)
 }
 
@@ -121,9 +138,19 @@ fn unimplemented(text: String) -> Response<Body> {
 
 /// What the connection knows of its other end, and what this stream brought with it.
 fn known(request: &Request<Body>) -> Known {
-    let known = request.extensions().get::<Known>().cloned();
-    let mut known = known.unwrap_or_default();
+    let mut known = match request.extensions().get::<Known>() {
+        Some(known) => known.clone(),
+        None => elsewhere(request),
+    };
     known.peer.token = token(request.headers());
+    known
+}
+
+/// In a server that is not ours.
+fn elsewhere(request: &Request<Body>) -> Known {
+    let mut known = Known::default();
+    let connection = request.extensions().get::<TcpConnectInfo>();
+    known.peer.address = connection.and_then(TcpConnectInfo::remote_addr);
     known
 }
 
@@ -139,7 +166,11 @@ fn token(headers: &HeaderMap) -> Option<Token> {
     (scheme.eq_ignore_ascii_case("bearer") && !token.is_empty()).then(|| Token::from(token))
 }
 
-impl Service<Request<Body>> for DiscoveryService {
+impl<B> Service<Request<B>> for DiscoveryService
+where
+    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     type Response = Response<Body>;
     type Error = Infallible;
     type Future = Ready<Result<Response<Body>, Infallible>>;
@@ -148,7 +179,8 @@ impl Service<Request<Body>> for DiscoveryService {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<Body>) -> Self::Future {
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let request = request.map(Body::new);
         let path = request.uri().path();
         let response = match Method::of(path) {
             Method::Stream(Transport::Delta, only) => {

@@ -7,7 +7,6 @@ use std::time::Instant;
 use bellwether::name::TypeUrl;
 use bellwether::rejection::clean;
 use bellwether::session::{Event, HoldBack, Outgoing, Refusal, Session};
-use bellwether::snapshot::Snapshot;
 use bellwether::wire::core::{Node, node::UserAgentVersionType};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Duration, timeout};
@@ -71,6 +70,8 @@ enum Wake<R> {
     Judged,
     Expired,
     GoingDown,
+    /// Nobody makes snapshots for its node any more.
+    Unfed,
     Gone,
 }
 
@@ -184,14 +185,9 @@ impl Open {
                         return Some(refused);
                     }
                 }
-                Wake::Request(Ok(None)) => return Some(Status::ok("")),
+                Wake::Request(Ok(None)) => return self.finish(stream).await,
                 Wake::Request(Err(status)) => return Some(status),
-                Wake::Snapshot => {
-                    let newest = self.snapshots.borrow_and_update().clone();
-                    if let Some(snapshot) = newest {
-                        self.on_snapshot(snapshot);
-                    }
-                }
+                Wake::Snapshot => self.on_snapshot(),
                 Wake::Room => self.send(stream),
                 Wake::Asked => self.registration.answer(self.session.resources()),
                 Wake::Deadline => {}
@@ -207,10 +203,11 @@ impl Open {
                     }
                     self.expires = expiry(&stream.peer);
                 }
-                Wake::GoingDown => {
-                    return Some(Status::unavailable(
-                        "this server is going down, try another",
-                    ));
+                Wake::GoingDown => return Some(going_down()),
+                Wake::Unfed => {
+                    let group = &self.registration.identity().group;
+                    let text = format!("there is no configuration for {group} any more");
+                    return Some(Status::unavailable(text));
                 }
                 Wake::Gone => return None,
             }
@@ -220,7 +217,29 @@ impl Open {
         }
     }
 
-    fn on_snapshot(&mut self, snapshot: Arc<Snapshot>) {
+    /// The client asks and answers nothing any more: it gets what it has asked for.
+    async fn finish<R: Request>(&mut self, stream: &mut Stream<R>) -> Option<Status> {
+        self.on_snapshot();
+        loop {
+            if self.pending.is_none() {
+                self.pending = self.session.poll(Instant::now());
+            }
+            if self.pending.is_none() {
+                return Some(Status::ok(""));
+            }
+            tokio::select! {
+                _ = self.discovery.going_down.wait_for(|down| *down) => return Some(going_down()),
+                room = stream.outbox.reserve() => drop(room.ok()?),
+            }
+            self.send(stream);
+        }
+    }
+
+    fn on_snapshot(&mut self) {
+        let newest = self.snapshots.borrow_and_update().clone();
+        let Some(snapshot) = newest else {
+            return;
+        };
         // Whoever feeds many such nodes says so in the snapshot itself, and they share what is sent.
         let is_given = |type_url: &&TypeUrl| {
             let published = snapshot.published(type_url);
@@ -265,8 +284,7 @@ impl Open {
             }
             fed = self.snapshots.changed() => match fed {
                 Ok(()) => Wake::Snapshot,
-                // Whoever makes snapshots is gone, so everything goes down.
-                Err(_) => Wake::GoingDown,
+                Err(_) => Wake::Unfed,
             },
             room = stream.outbox.reserve(), if self.pending.is_some() => match room {
                 Ok(_) => Wake::Room,
@@ -299,14 +317,16 @@ impl Open {
             None => {}
             Some(Event::Acked {
                 type_url,
+                version,
                 resources,
-            }) => observer.acked(node, &type_url, resources),
+            }) => observer.acked(node, &type_url, &version, resources),
             Some(Event::Nacked {
                 type_url,
+                version,
                 reason,
                 rejected,
             }) => {
-                observer.nacked(node, &type_url, &rejected);
+                observer.nacked(node, &type_url, &version, &rejected);
                 let named: Vec<_> = rejected
                     .iter()
                     .take(LOGGED_REJECTIONS)
@@ -344,6 +364,10 @@ async fn changed(judgements: &mut Option<watch::Receiver<()>>) {
         return;
     }
     std::future::pending().await
+}
+
+fn going_down() -> Status {
+    Status::unavailable("this server is going down, try another")
 }
 
 fn to_status(refusal: &Refusal) -> Status {

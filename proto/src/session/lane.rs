@@ -10,7 +10,7 @@ mod sending;
 
 pub(super) use sending::{Gate, Stamp};
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -65,7 +65,7 @@ impl Sending {
     /// Whether the resource has been put on the wire by this step.
     fn has_sent(&self, name: &Name) -> bool {
         let mut parts = self.step.parts.iter().take(self.at + 1);
-        parts.any(|part| part.offered.iter().any(|(offered, _)| offered == name))
+        parts.any(|part| part.offers(name))
     }
 }
 
@@ -75,10 +75,14 @@ pub(super) struct Lane {
     type_url: TypeUrl,
     encoding: Encoding,
     opened: bool,
+    /// The node had something when it came.
+    resumed: bool,
     subscription: Subscription,
     held: Option<Arc<ResourceSet>>,
     /// What a delta client says it holds, name to version (R75).
     claims: BTreeMap<Name, String>,
+    /// What they take in memory.
+    claim_bytes: usize,
     /// What a state-of-the-world client says it holds (R17).
     claimed: String,
     due: BTreeSet<Name>,
@@ -90,6 +94,8 @@ pub(super) struct Lane {
     rejected: BTreeMap<Name, Rejected>,
     /// What the node still has of what it rejected: repeated where everything is (R42), and told.
     kept: BTreeMap<Name, Arc<Resource>>,
+    /// Rejected on this stream or an older one, and the node may have had anything before.
+    unknown: BTreeSet<Name>,
     sending: Option<Sending>,
     /// Those given up waiting for, oldest first: their answers may still come.
     late: VecDeque<Sending>,
@@ -112,9 +118,11 @@ impl Lane {
             type_url,
             encoding,
             opened: false,
+            resumed: false,
             subscription: Subscription::default(),
             held: None,
             claims: BTreeMap::new(),
+            claim_bytes: 0,
             claimed: String::new(),
             due: BTreeSet::new(),
             greet: false,
@@ -122,6 +130,7 @@ impl Lane {
             withheld: BTreeMap::new(),
             rejected: BTreeMap::new(),
             kept: BTreeMap::new(),
+            unknown: BTreeSet::new(),
             sending: None,
             late: VecDeque::new(),
             latest: None,
@@ -144,9 +153,7 @@ impl Lane {
 
     /// What is kept of the names that requests have said.
     pub(super) fn name_bytes(&self) -> usize {
-        let claims = self.claims.iter();
-        let claims = claims.map(|(name, version)| bytes_of(name) + version.len());
-        self.subscription.bytes() + claims.sum::<usize>()
+        self.subscription.bytes() + self.claim_bytes
     }
 
     pub(super) fn claims_something(&self) -> bool {
@@ -168,6 +175,9 @@ impl Lane {
             // R75: later ones are ignored.
             let claims = request.initial_resource_versions.into_iter();
             self.claims = claims.map(|(name, it)| (Name::from(name), it)).collect();
+            let bytes = |(name, version): (&Name, &String)| bytes_of(name) + version.len();
+            self.claim_bytes = self.claims.iter().map(bytes).sum();
+            self.resumed = !self.claims.is_empty();
         }
         let changed = self.subscription.update(
             first,
@@ -180,11 +190,12 @@ impl Lane {
     }
 
     /// A request that answers an older response than the newest says nothing of what is wanted now: the
-    /// answer to the newest will say it again (R27, R28).
+    /// answer to the newest will say it again (R27, R28). Before there is one, nothing is older: a nonce
+    /// is an old stream's (R14).
     pub(super) fn on_sotw(&mut self, request: DiscoveryRequest) -> Option<Event> {
         let first = !std::mem::replace(&mut self.opened, true);
         let nonce = &request.response_nonce;
-        let answers_newest = self.latest.is_some_and(|latest| latest.is(nonce));
+        let answers_newest = self.latest.is_none_or(|latest| latest.is(nonce));
         if first || nonce.is_empty() || answers_newest {
             let legacy_wildcard = self.type_url.has_legacy_wildcard();
             let changed = self
@@ -193,6 +204,7 @@ impl Lane {
             self.on_change(first, changed);
         }
         if first {
+            self.resumed = !request.version_info.is_empty();
             self.claimed = request.version_info;
         }
         self.on_answer(first, nonce, request.error_detail)
@@ -211,14 +223,15 @@ impl Lane {
             self.rejected.clear();
             self.kept.clear();
         }
-        for name in &changed.dropped {
-            self.due.remove(name);
-            self.rejected.remove(name);
-            self.kept.remove(name);
-            self.withheld.remove(name);
-        }
         if !first {
             self.due.extend(changed.due);
+        }
+        if changed.wildcard_ended || !changed.dropped.is_empty() {
+            let wants = |name: &Name| self.subscription.wants(name);
+            self.due.retain(wants);
+            self.rejected.retain(|name, _| wants(name));
+            self.kept.retain(|name, _| wants(name));
+            self.withheld.retain(|name, _| wants(name));
         }
     }
 
@@ -235,8 +248,9 @@ impl Lane {
         for rejection in named_in(status) {
             if let Some(version) = Version::parse(&rejection.version) {
                 let reason = rejection.reason.into();
-                self.rejected
-                    .insert(rejection.name.into(), Rejected { version, reason });
+                let name = Name::from(rejection.name);
+                self.unknown.insert(name.clone());
+                self.rejected.insert(name, Rejected { version, reason });
             }
         }
     }
@@ -271,33 +285,54 @@ impl Lane {
         let verdicts = error
             .map(|status| verdicts(&part.offered, status))
             .unwrap_or_default();
+        // The same request may have let go of a name that it rejects.
+        let wanted = verdicts
+            .iter()
+            .filter(|(name, _)| self.subscription.wants(name));
+        let wanted: Vec<_> = wanted.cloned().collect();
+        for (name, _) in &wanted {
+            self.keep(name, sending.from.as_deref());
+        }
         let offered = part.offered.iter().map(|(name, _)| name);
+        let bad: HashSet<&Name> = verdicts.iter().map(|(name, _)| name).collect();
         for name in offered.chain(&part.removed) {
             self.rejected.remove(name);
-            if verdicts.iter().all(|(rejected, _)| rejected != name) {
+            if !bad.contains(name) {
                 self.kept.remove(name);
+                self.unknown.remove(name);
             }
         }
-        for (name, _) in &verdicts {
-            let before = sending.from.as_ref().and_then(|from| from.get(name));
-            if let Some(good) = before.filter(|_| !self.kept.contains_key(name)) {
-                self.kept.insert(name.clone(), good.clone());
-            }
-        }
-        self.offer_the_rest(part, &verdicts, error);
-        self.rejected.extend(verdicts.iter().cloned());
+        self.offer_the_rest(part, &bad, error);
+        self.rejected.extend(wanted);
         self.has_just_answered = true;
-        let type_url = self.type_url.clone();
+        let (type_url, version) = (self.type_url.clone(), mark(&sending.target));
         match error {
             None => Event::Acked {
                 type_url,
+                version,
                 resources: part.offered.len(),
             },
             Some(status) => Event::Nacked {
                 type_url,
+                version,
                 reason: crate::rejection::clean(&status.message),
                 rejected: verdicts,
             },
+        }
+    }
+
+    /// What the node still has of a name that it rejects now. If it rejected what we take it to hold as well,
+    /// it has what it had before that.
+    fn keep(&mut self, name: &Name, from: Option<&ResourceSet>) {
+        if self.rejected.contains_key(name) {
+            return;
+        }
+        match from {
+            None if self.resumed => self.unknown.insert(name.clone()),
+            _ => self.unknown.remove(name),
+        };
+        if let Some(good) = from.and_then(|from| from.get(name)) {
+            self.kept.insert(name.clone(), good.clone());
         }
     }
 
@@ -305,18 +340,13 @@ impl Lane {
     /// or leaves them with the rest, as the fault may be. In delta they would never be said again, so
     /// they are offered once more, without what was rejected. State of the world says them again with
     /// whatever changes next.
-    fn offer_the_rest(
-        &mut self,
-        part: &Part,
-        verdicts: &[(Name, Rejected)],
-        error: Option<&Status>,
-    ) {
+    fn offer_the_rest(&mut self, part: &Part, bad: &HashSet<&Name>, error: Option<&Status>) {
         let by_text = error.is_some_and(|status| named_in(status).is_empty());
         if !by_text || self.encoding.transport() != Transport::Delta {
             return;
         }
         let offered = part.offered.iter().map(|(name, _)| name);
-        let rest = offered.filter(|name| verdicts.iter().all(|(rejected, _)| rejected != *name));
+        let rest = offered.filter(|name| !bad.contains(name));
         let wanted = rest.filter(|name| self.subscription.wants(name));
         self.due.extend(wanted.cloned());
     }
@@ -414,8 +444,28 @@ impl Lane {
 
     /// Everything of `snapshot` is answered, removals included.
     pub(super) fn is_settled(&self, snapshot: &Snapshot) -> bool {
+        self.withheld.is_empty() && self.is_answered(snapshot)
+    }
+
+    /// Everything of `snapshot` but removals that wait is answered.
+    pub(super) fn is_answered(&self, snapshot: &Snapshot) -> bool {
         let answered = self.sending.as_ref().is_none_or(|sending| sending.over);
-        answered && self.withheld.is_empty() && self.is_sent(snapshot)
+        answered && self.is_sent(snapshot)
+    }
+
+    /// The node may have something of which we do not know what it refers to.
+    pub(super) fn has_unknown(&self) -> bool {
+        let mut unknown = self.unknown.iter();
+        unknown.any(|name| self.rejected.contains_key(name))
+            || self.withheld.values().any(Option::is_none)
+    }
+
+    /// What must stay at the node for what it has besides the newest: what it has kept, and what could not
+    /// be removed yet.
+    pub(super) fn needs(&self) -> impl Iterator<Item = &ResourceId> {
+        let leaving = self.withheld.values().flatten();
+        let old = self.kept.values().chain(leaving);
+        old.flat_map(|resource| resource.refers())
     }
 
     fn is_up_to_date(&self, snapshot: &Snapshot) -> bool {

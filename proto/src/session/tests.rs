@@ -273,14 +273,15 @@ fn r33_r34_an_ack_is_not_answered_and_nothing_is_sent_without_a_change() {
     d.publish(&[(CLUSTER, "c", "1")]);
     let response = d.hear_one();
     assert_eq!(response.type_url, CLUSTER.as_str());
-    let event = d.say(ack(&response));
-    assert_eq!(
-        event,
-        Some(Event::Acked {
-            type_url: CLUSTER,
-            resources: 1
-        })
-    );
+    let Some(Event::Acked {
+        type_url,
+        version,
+        resources,
+    }) = d.say(ack(&response))
+    else {
+        panic!("it is an ACK");
+    };
+    assert_eq!((type_url, &*version.label, resources), (CLUSTER, "2", 1));
     d.silence();
     d.publish(&[(ROUTE, "a", "1")]);
     d.silence();
@@ -325,10 +326,13 @@ fn r24_rejected_content_is_never_sent_again_until_it_changes() {
         reason: "no such thing".into(),
     };
     let rejected = vec![(Name::from("a"), expected)];
+    let of_routes = |status: &TypeStatus| status.type_url == ROUTE;
+    let newest = d.session.status().find(of_routes).unwrap().sent;
     assert_eq!(
         event,
         Some(Event::Nacked {
             type_url: ROUTE,
+            version: newest.unwrap(),
             reason: "a: no such thing".into(),
             rejected
         })
@@ -892,4 +896,92 @@ fn two_streams_send_the_same_bytes() {
     other.on_snapshot(d.session.snapshot.clone().unwrap());
     let (one, two) = (d.session.poll(d.now).unwrap(), other.poll(d.now).unwrap());
     assert_eq!(one.payload.as_ptr(), two.payload.as_ptr());
+}
+
+/// Were each rejected name compared with each that was offered, this would take hours.
+#[test]
+fn a_rejection_of_very_much_costs_what_it_is_long() {
+    let names: Vec<String> = (0..20_000).map(|n| format!("routes/{n}")).collect();
+    let all: Vec<_> = names
+        .iter()
+        .map(|name| (ROUTE, name.as_str(), "1"))
+        .collect();
+    let text = "routes/1: no; ".repeat(2_000);
+    let many = (0..90_000).map(|n| (Name::from(format!("{n}")), Default::default()));
+    let mut named: BTreeMap<Name, (String, String)> = many.collect();
+    named.insert(Name::from("routes/2"), Default::default());
+    for (error, rejected) in [
+        (None, 20_000),
+        (Some((text, Vec::new())), 1),
+        (Some((String::new(), to_status(&named).details)), 1),
+    ] {
+        let mut d = Dialogue::new();
+        d.publish(&all);
+        d.say(subscribe(ROUTE, &[]));
+        let response = d.hear_one();
+        let mut answer = nack(&response, "no");
+        if let Some((message, details)) = error {
+            answer.error_detail = Some(Status {
+                code: 3,
+                message,
+                details,
+            });
+        }
+        d.say(answer);
+        assert_eq!(d.rejected(&ROUTE).len(), rejected);
+        assert_eq!(d.session.resources().count(), 20_000);
+    }
+}
+
+/// More than can be in a response, and each far larger in memory than it is on the wire: it names nothing.
+#[test]
+fn details_that_name_too_much_name_nothing() {
+    let mut d = following(&[(ROUTE, "a", "1"), (ROUTE, "b", "1")]);
+    d.publish(&[(ROUTE, "a", "2"), (ROUTE, "b", "2")]);
+    let response = d.hear_one();
+    let mut answer = nack_named(&response, &[("a", "no")]);
+    answer.error_detail.as_mut().unwrap().message = "no".to_owned();
+    let details = &mut answer.error_detail.as_mut().unwrap().details[0];
+    let one = details.value.clone();
+    details.value = one.repeat(100_001).into();
+    d.say(answer);
+    assert_eq!(d.rejected(&ROUTE).len(), 2);
+}
+
+/// R25, R30: one request rejects a name and lets go of it. Nothing of it is left to wait for.
+#[test]
+fn what_is_rejected_and_let_go_of_at_once_holds_nothing_back() {
+    let mut d = Dialogue::new();
+    d.publish(&[
+        (CLUSTER, "x", "1"),
+        (CLUSTER, "y", "1"),
+        (ROUTE, "a", "1->x"),
+    ]);
+    d.say(subscribe(CLUSTER, &[]));
+    d.say(subscribe(ROUTE, &["a"]));
+    d.settle();
+    d.publish(&[(ROUTE, "a", "2->y")]);
+    let offered = d.hear_one();
+    d.say(Request {
+        resource_names_unsubscribe: vec!["a".to_owned()],
+        ..nack(&offered, "no")
+    });
+    assert!(d.session.in_sync(), "{:?}", d.rejected(&ROUTE));
+    d.publish(&[(CLUSTER, "x", "")]);
+    assert_eq!(removed(&d.hear_one()), ["x"]);
+}
+
+/// R54, R69: what was a member of everything is nothing to a node that wants everything no more.
+#[test]
+fn what_a_wildcard_rejected_is_forgotten_with_it() {
+    let mut d = following(&[(ROUTE, "a", "1"), (ROUTE, "b", "1")]);
+    d.publish(&[(ROUTE, "a", "2")]);
+    let offered = d.hear_one();
+    d.say(nack(&offered, "no"));
+    d.say(subscribe(ROUTE, &["b"]));
+    d.settle();
+    d.say(unsubscribe(ROUTE, &["b", "*"]));
+    assert_eq!(d.rejected(&ROUTE), []);
+    d.silence();
+    assert!(d.session.in_sync());
 }

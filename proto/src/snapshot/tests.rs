@@ -34,9 +34,9 @@ fn a_dangling_reference_is_refused_whole() {
     let problems = Snapshot::default()
         .next("1", put(vec![cluster("b", "1"), route("r", "a")]))
         .unwrap_err();
-    assert_eq!(problems.len(), 1);
+    assert_eq!(problems.0.len(), 1);
     assert_eq!(
-        problems[0].to_string(),
+        problems.to_string(),
         "Route r refers to Cluster a, which does not exist"
     );
 }
@@ -55,7 +55,7 @@ fn what_is_referred_to_can_be_removed_only_with_what_refers() {
     let refused = base
         .next("2", remove(vec![a.clone(), r.clone()]))
         .unwrap_err();
-    assert_eq!(refused, [Problem::StillReferredTo { id: a.clone() }]);
+    assert_eq!(refused.0, [Problem::StillReferredTo { id: a.clone() }]);
     let gone = base.next("2", remove(vec![a.clone(), r, s])).unwrap();
     assert!(gone.published(&TypeUrl::ROUTE).unwrap().set().is_empty());
     assert!(gone.referred.is_empty());
@@ -64,6 +64,17 @@ fn what_is_referred_to_can_be_removed_only_with_what_refers() {
         removals: vec![a],
     };
     assert!(base.next("2", moved).is_ok());
+}
+
+#[test]
+fn what_is_wrong_is_said_in_a_line() {
+    let base = Snapshot::default();
+    let dangling = put(vec![route("r", "a"), route("s", "b")]);
+    let text = base.next("1", dangling).unwrap_err().to_string();
+    assert!(
+        text.contains("which does not exist, and 1 problems more"),
+        "{text}"
+    );
 }
 
 #[test]
@@ -83,7 +94,10 @@ fn an_unchanged_type_keeps_its_published_set() {
 #[test]
 fn a_resource_changed_twice_is_refused() {
     let refused = Snapshot::default().next("1", put(vec![cluster("a", "1"), cluster("a", "2")]));
-    assert!(matches!(refused.unwrap_err()[..], [Problem::Twice { .. }]));
+    assert!(matches!(
+        refused.unwrap_err().0[..],
+        [Problem::Twice { .. }]
+    ));
 }
 
 #[test]

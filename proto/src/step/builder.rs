@@ -178,6 +178,7 @@ impl<'a> StepBuilder<'a> {
             Transport::Sotw => self.published.version_text(self.version),
         };
         string::encode(field::VERSION_INFO, &version, &mut self.body);
+        self.offered.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
         self.parts.push(Part {
             payload: Payload::alone(self.body.split().freeze()),
             offered: std::mem::take(&mut self.offered).into(),

@@ -153,16 +153,11 @@ impl Worker {
         let resources = changes.upserts.len() + changes.removals.len();
         match self.made.next(label.as_str(), changes) {
             Ok(next) => self.made = next,
-            Err(problems) => {
-                let first = problems
-                    .first()
-                    .map(ToString::to_string)
-                    .unwrap_or_default();
+            Err(reason) => {
                 error!(
                     fleet = %self.fleet,
                     view = self.view,
-                    count = problems.len(),
-                    first,
+                    %reason,
                     "translated resources contradict each other, which is a defect of this server; all is translated again"
                 );
                 self.again(native, settings, &label);

@@ -1,11 +1,11 @@
 //! Owns what a lane sends next, and in which words. Must not know: why it may send now.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::{Lane, MAX_LATE, Sending, mark};
-use crate::name::Name;
+use crate::name::{Name, ResourceId};
 use crate::resource::Resource;
 use crate::session::nonce::Nonce;
 use crate::session::offer::Holder;
@@ -69,6 +69,7 @@ impl Lane {
         };
         (self.greet, self.resend) = (false, false);
         (self.claims, self.claimed) = (BTreeMap::new(), String::new());
+        self.claim_bytes = 0;
         if step.parts.is_empty() {
             self.hold(&target, &step);
             if resumes {
@@ -129,19 +130,28 @@ impl Lane {
         }
     }
 
-    /// The removals that were held back, once the session says that nothing refers to the names.
+    /// The removals that were held back, except of what is still needed.
     pub(in crate::session) fn poll_removals(
         &mut self,
         stamp: Stamp,
         snapshot: &Snapshot,
+        needed: &HashSet<ResourceId>,
     ) -> Option<Payload> {
         self.give_up_waiting();
         if self.withheld.is_empty() || self.sending.is_some() || !self.is_up_to_date(snapshot) {
             return None;
         }
         let target = self.target(snapshot);
-        let withheld = std::mem::take(&mut self.withheld).into_keys();
-        let gone: Vec<Name> = withheld
+        let type_url = &self.type_url;
+        let is_needed = |name: &Name| {
+            !needed.is_empty() && needed.contains(&ResourceId::new(type_url.clone(), name.clone()))
+        };
+        let withheld = std::mem::take(&mut self.withheld).into_iter();
+        let (stays, goes): (BTreeMap<_, _>, BTreeMap<_, _>) =
+            withheld.partition(|(name, _)| is_needed(name));
+        self.withheld = stays;
+        let gone: Vec<Name> = goes
+            .into_keys()
             .filter(|name| target.set().get(name).is_none() && self.subscription.wants(name))
             .collect();
         if gone.is_empty() {

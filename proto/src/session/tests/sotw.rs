@@ -622,3 +622,55 @@ fn r111_the_state_of_every_resource_is_known() {
     let answered = d.session.resources().map(|it| it.answered);
     assert!(answered.into_iter().all(|at| at == Some(d.now)));
 }
+
+/// R14, R28: before there is a response nothing is older than it, so names count beside any nonce.
+#[test]
+fn names_beside_an_old_streams_nonce_count_until_there_is_a_response() {
+    let mut d = Dialogue::new();
+    for names in [&["a"][..], &["a", "b"]] {
+        d.say(Request {
+            type_url: EDS.to_string(),
+            version_info: "7".into(),
+            response_nonce: "of-an-old-stream".into(),
+            resource_names: names.iter().map(ToString::to_string).collect(),
+            ..Request::default()
+        });
+    }
+    d.publish(&[(EDS, "a", "1"), (EDS, "b", "2")]);
+    assert_eq!(d.hear_one().resources.len(), 2);
+}
+
+/// R24, R42: what was never accepted is not what a node had before, however often it is rejected.
+#[test]
+fn what_is_rejected_twice_is_not_repeated_as_it_was_first() {
+    let mut d = Dialogue::new();
+    d.publish(&[(CDS, "good", "g")]);
+    d.say(Request {
+        type_url: CDS.to_string(),
+        ..Request::default()
+    });
+    let first = d.hear_one();
+    let answer = |to: &Response, message: &str| Request {
+        type_url: CDS.to_string(),
+        response_nonce: to.nonce.clone(),
+        error_detail: (!message.is_empty()).then(|| Status {
+            message: message.to_owned(),
+            ..Status::default()
+        }),
+        ..Request::default()
+    };
+    d.say(answer(&first, ""));
+    for body in ["b1", "b2"] {
+        d.publish(&[(CDS, "bad", body)]);
+        let offered = d.hear_one();
+        d.say(answer(&offered, "bad is no good"));
+    }
+    d.publish(&[(CDS, "good", "g2")]);
+    let bodies: Vec<_> = d
+        .hear_one()
+        .resources
+        .into_iter()
+        .map(|any| any.value)
+        .collect();
+    assert_eq!(bodies, [&b"g2"[..]]);
+}
