@@ -28,7 +28,7 @@ const DONE_BY_THE_HARNESS: [&str; 3] = [
 ];
 
 /// What a command prints, and its exit code. A command that is not here is one that nobody has tried.
-const SAYS: [(&str, &str, i32); 21] = [
+const SAYS: [(&str, &str, i32); 25] = [
     ("etcdctl put /apisix/routes/1 ", "OK", 0),
     ("etcdctl del /apisix/routes/1", "1", 0),
     ("bellwether inspect ", "routes an agent forwards: 1", 0),
@@ -48,6 +48,10 @@ const SAYS: [(&str, &str, i32); 21] = [
     ("bellwether nodes", "IN SYNC", 0),
     ("bellwether status", "live", 0),
     ("bellwether settings", "listeners", 0),
+    ("bellwether release create -m", "default@1", 0),
+    ("bellwether release list", "the shop opens", 0),
+    ("bellwether release show 1", "native", 0),
+    ("bellwether release diff 1 1", "CHANGE", 0),
     ("bellwether delete routes hello", "deleted routes/hello", 0),
     ("bellwether accept-store", "is taken as it is", 0),
     ("curl -X PUT http://127.0.0.1:9180/v1/", "listeners", 0),

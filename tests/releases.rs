@@ -46,33 +46,6 @@ async fn parts(store: &Arc<dyn Store>) -> usize {
         .len()
 }
 
-macro_rules! keeps {
-    ($($promise:ident)*) => {
-        mod embedded_keeps {
-            $(#[tokio::test]
-            async fn $promise() {
-                super::$promise(super::Subject::embedded().await.store()).await;
-            })*
-        }
-        mod etcd_keeps {
-            $(#[tokio::test]
-            async fn $promise() {
-                let subject = super::Subject::etcd().await;
-                super::$promise(subject.store()).await;
-            })*
-        }
-    };
-}
-
-keeps! {
-    a_release_is_what_was_cut
-    twenty_megabytes_are_a_release_and_one_change_is_little
-    the_same_twice_is_one_release
-    of_many_who_cut_at_once_each_gets_a_number
-    what_is_in_use_stays_and_what_nobody_has_goes
-    a_release_that_is_not_whole_is_none
-}
-
 async fn a_release_is_what_was_cut(store: Arc<dyn Store>) {
     let releases = Releases::new(store, "shop");
     let (header, new) = releases
@@ -256,4 +229,31 @@ async fn a_release_that_is_not_whole_is_none(store: Arc<dyn Store>) {
             .unwrap();
         releases.load(header.seq).await.unwrap();
     }
+}
+
+macro_rules! keeps {
+    ($($promise:ident)*) => {
+        mod embedded_keeps {
+            $(#[tokio::test]
+            async fn $promise() {
+                super::$promise(super::Subject::embedded().await.store()).await;
+            })*
+        }
+        mod etcd_keeps {
+            $(#[tokio::test]
+            async fn $promise() {
+                let subject = super::Subject::etcd().await;
+                super::$promise(subject.store()).await;
+            })*
+        }
+    };
+}
+
+keeps! {
+    a_release_is_what_was_cut
+    twenty_megabytes_are_a_release_and_one_change_is_little
+    the_same_twice_is_one_release
+    of_many_who_cut_at_once_each_gets_a_number
+    what_is_in_use_stays_and_what_nobody_has_goes
+    a_release_that_is_not_whole_is_none
 }

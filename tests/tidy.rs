@@ -454,6 +454,7 @@ fn nothing_unexpected_lies_at_the_top() {
         "envoy",
         "examples",
         "proto",
+        "rollout",
         "rust-toolchain.toml",
         "rustfmt.toml",
         "server",

@@ -1,5 +1,5 @@
-//! Owns a fleet's releases in the store: cut once, never changed, whole or not there at all. Must not
-//! know: what a release holds, who gets it, when one is cut.
+//! Owns a fleet's releases in the store: cut once, never changed, whole or not there at all.
+//! Must not know: what a release holds, who gets it, when one is cut.
 //!
 //! First the parts are written, each under the digest of its bytes, then the header, which alone makes
 //! the release exist. A server that dies between the two leaves parts that nobody names; they are found

@@ -1,5 +1,5 @@
-//! Owns how sure a part of a whole is: the one-sided bounds of Wilson's score interval at 95 %. Must not
-//! know: what is counted.
+//! Owns how sure a part of a whole is: the one-sided bounds of Wilson's score interval at 95 %.
+//! Must not know: what is counted.
 
 /// The quantile of the normal distribution at 95 %.
 const Z: f64 = 1.644_853_6;

@@ -10,7 +10,7 @@ use crate::assign::assign;
 use crate::gate::Verdict;
 use crate::machine::{Event, Outcome};
 use crate::policy::OnFail;
-use crate::state::{Phase, State};
+use crate::state::{Phase, Release, Rollout, State};
 use world::{Action, World};
 
 /// States that are visited. The first ones are those that few events lead to.
@@ -75,112 +75,114 @@ fn target_of(state: &State) -> Option<u64> {
 fn check(before: &World, action: Action, after: &World, events: &[Event]) {
     let told = || format!("{before:#?}\n{action:?}\n{after:#?}\n{events:?}");
     let (old, new) = (&before.state, &after.state);
-    // What is known to be good is not known to be bad.
-    let bad = |state: &State| {
-        let good = state.stable.iter().chain(&state.last_good);
-        good.clone()
-            .any(|release| state.quarantined.contains(&release.digest))
-    };
-    assert!(!bad(new), "good and quarantined: {}", told());
-    // Nobody is exposed to what failed, but for those whom a halt leaves it.
-    for (id, node) in after.nodes() {
-        let Some(release) = assign(&node, new).release() else {
+    nobody_is_exposed_to_what_failed(after, &told);
+    if !action.is_of_a_person() {
+        nothing_goes_forward_without_proof(before, action, events, &told);
+    }
+    if let (Action::Tick { .. }, Some(rollout)) = (action, &old.rollout) {
+        what_failed_goes_back_at_once(before, rollout, new, &told);
+    }
+    if matches!(action, Action::Tick { .. } | Action::TickOnStale) {
+        back_is_where_all_are(before, events, &told);
+    }
+    only_success_changes_what_is_stable(old, new, events, &told);
+    stages_only_grow(old, new, &told);
+}
+
+/// But for those whom a halt leaves it; and what is known to be good is not known to be bad.
+fn nobody_is_exposed_to_what_failed(world: &World, told: &dyn Fn() -> String) {
+    let state = &world.state;
+    let is_bad = |release: Release| state.quarantined.contains(&release.digest);
+    let mut good = state.stable.iter().chain(&state.last_good);
+    assert!(
+        !good.any(|release| is_bad(*release)),
+        "good and quarantined: {}",
+        told()
+    );
+    let phase = state.rollout.as_ref().map(|rollout| &rollout.phase);
+    let halted = matches!(phase, Some(Phase::Halted { .. }));
+    for (id, node) in world.nodes() {
+        let Some(release) = assign(&node, state).release() else {
             panic!("node {id} is given nothing: {}", told());
         };
-        let halted = matches!(
-            new.rollout.as_ref().map(|one| &one.phase),
-            Some(Phase::Halted { .. })
-        );
-        let quarantined = new.quarantined.contains(&release.digest);
-        assert!(
-            !quarantined || halted && node.current == Some(release.digest),
-            "{}",
-            told()
-        );
+        let keeps = halted && node.current == Some(release.digest);
+        assert!(!is_bad(release) || keeps, "{}", told());
     }
-    // Without evidence and without a person, nothing goes forward.
-    let forward = events.iter().any(|event| {
-        matches!(
-            event,
-            Event::Exposing { .. }
-                | Event::Counted { .. }
-                | Event::Baking { .. }
-                | Event::Soaking { .. }
-        ) || matches!(
-            event,
-            Event::Ended {
-                outcome: Outcome::Succeeded,
-                ..
-            }
-        )
-    });
-    if forward && !action.is_of_a_person() {
-        let evidence = before.evidence(true);
-        assert!(
-            matches!(action, Action::Tick { complete: true }),
-            "{}",
-            told()
-        );
-        let exposes =
-            |event: &Event| matches!(event, Event::Exposing { .. } | Event::Soaking { .. });
-        assert!(
-            old.hold.is_none() || !events.iter().any(exposes),
-            "{}",
-            told()
-        );
-        let exposed = evidence.exposed();
-        assert_eq!((exposed.rejected, exposed.failed), (0, 0), "{}", told());
-        let is_first = old
-            .rollout
-            .as_ref()
-            .is_some_and(|one| one.cohorts.is_empty());
-        let needs_proof = |event: &Event| match event {
-            Event::Exposing { .. } => !is_first,
-            Event::Baking { .. } | Event::Soaking { .. } => true,
-            Event::Ended { outcome, .. } => *outcome == Outcome::Succeeded,
-            _ => false,
-        };
-        assert!(
-            !events.iter().any(needs_proof) || exposed.stable > 0,
-            "{}",
-            told()
-        );
+}
+
+/// Nor against what a person has said, nor on what was seen of another exposure.
+fn nothing_goes_forward_without_proof(
+    before: &World,
+    action: Action,
+    events: &[Event],
+    told: &dyn Fn() -> String,
+) {
+    let is_success = |event: &Event| {
+        let success = Outcome::Succeeded;
+        matches!(event, Event::Ended { outcome, .. } if *outcome == success)
+    };
+    let exposes = |event: &Event| matches!(event, Event::Exposing { .. } | Event::Soaking { .. });
+    let counts = |event: &Event| matches!(event, Event::Counted { .. } | Event::Baking { .. });
+    let forward = |event: &Event| exposes(event) || counts(event) || is_success(event);
+    if !events.iter().any(forward) {
+        return;
     }
-    // Evidence that something is wrong is acted on at once.
-    if let (Action::Tick { .. }, Some(rollout)) = (action, &old.rollout) {
-        let exposed = before.evidence(true).exposed();
-        let is_exposed = rollout.goes_forward() && rollout.has_exposed();
-        if is_exposed && exposed.rejected + exposed.failed > 0 {
-            let over = new
-                .rollout
-                .as_ref()
-                .is_none_or(|one| one.id != rollout.id || !one.goes_forward());
-            assert!(over, "{}", told());
-            assert!(
-                new.quarantined.contains(&rollout.start.target.digest),
-                "{}",
-                told()
-            );
-        }
+    assert!(
+        matches!(action, Action::Tick { complete: true }),
+        "{}",
+        told()
+    );
+    let held = before.state.hold.is_some();
+    assert!(!held || !events.iter().any(exposes), "{}", told());
+    let exposed = before.evidence(true).exposed();
+    assert_eq!((exposed.rejected, exposed.failed), (0, 0), "{}", told());
+    let rollout = before.state.rollout.as_ref();
+    let is_first = rollout.is_some_and(|rollout| rollout.cohorts.is_empty());
+    let needs_proof = |event: &Event| match event {
+        Event::Exposing { .. } => !is_first,
+        Event::Baking { .. } | Event::Soaking { .. } => true,
+        other => is_success(other),
+    };
+    assert!(
+        !events.iter().any(needs_proof) || exposed.stable > 0,
+        "{}",
+        told()
+    );
+}
+
+fn what_failed_goes_back_at_once(
+    before: &World,
+    rollout: &Rollout,
+    new: &State,
+    told: &dyn Fn() -> String,
+) {
+    let exposed = before.evidence(true).exposed();
+    let failed = exposed.rejected + exposed.failed > 0;
+    if failed && rollout.goes_forward() && rollout.has_exposed() {
+        let goes_on = |one: &Rollout| one.id == rollout.id && one.goes_forward();
+        assert!(!new.rollout.as_deref().is_some_and(goes_on), "{}", told());
+        let digest = rollout.start.target.digest;
+        assert!(new.quarantined.contains(&digest), "{}", told());
     }
-    // Back is where all are; who is not is told.
-    let late = old
-        .rollout
-        .as_ref()
-        .is_some_and(|one| one.age(before.now) >= Duration::from_secs(600));
+}
+
+/// Before its time is over, the way back ends only where everybody is back.
+fn back_is_where_all_are(before: &World, events: &[Event], told: &dyn Fn() -> String) {
+    let Some(rollout) = before.state.rollout.as_ref() else {
+        return;
+    };
+    let late = rollout.age(before.now) >= Duration::from_secs(600);
     for event in events {
-        if let (Action::Tick { .. } | Action::TickOnStale, false) = (action, late)
-            && let Event::Ended {
-                outcome: Outcome::RolledBack { stragglers },
-                ..
-            } = event
-            && old.rollout.as_ref().is_some_and(|one| !one.goes_forward())
+        if let Event::Ended {
+            outcome: Outcome::RolledBack { stragglers },
+            ..
+        } = event
+            && !late
+            && !rollout.goes_forward()
         {
             assert_eq!((*stragglers, before.not_back()), (0, 0), "{}", told());
         }
     }
-    only_success_changes_what_is_stable(old, new, events, &told);
-    stages_only_grow(old, new, &told);
 }
 
 fn only_success_changes_what_is_stable(

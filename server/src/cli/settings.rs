@@ -30,17 +30,16 @@ pub(super) fn layered(
     // What is missing or half may come from another layer, so the first look is lenient.
     let mut lenient = command.clone().ignore_errors(true);
     let typed = lenient.try_get_matches_from_mut(args.iter())?;
-    let Some((name, typed)) = typed.subcommand() else {
+    let commands = command.clone();
+    let (names, subcommand, typed) = innermost(&commands, &typed);
+    if names.is_empty() {
         return command.try_get_matches_from_mut(args);
-    };
-    let Some(subcommand) = command.find_subcommand(name).cloned() else {
-        return command.try_get_matches_from_mut(args);
-    };
-    let file = config_file(&subcommand, typed, env)
+    }
+    let file = config_file(subcommand, typed, env)
         .map_err(|reason| command.error(ErrorKind::InvalidValue, reason))?;
     let mut sources = BTreeMap::new();
     let mut extra = Vec::new();
-    for arg in options(&subcommand) {
+    for arg in options(subcommand) {
         let (Some(long), false) = (arg.get_long(), is_typed(typed, arg)) else {
             continue;
         };
@@ -52,15 +51,31 @@ pub(super) fn layered(
         }
     }
     // Right after the name of the subcommand, which no option precedes.
-    let at = args
-        .iter()
-        .position(|arg| arg.as_os_str() == name)
-        .map_or(args.len(), |at| at + 1);
+    let at = names.iter().fold(0, |at, name| {
+        let mut rest = args.iter().skip(at);
+        let found = rest.position(|arg| arg.as_os_str() == *name);
+        found.map_or(args.len(), |found| at + found + 1)
+    });
     let mut all = args;
     all.splice(at..at, extra.into_iter().map(OsString::from));
     command
         .try_get_matches_from_mut(all)
         .map_err(|error| name_source(error, &sources))
+}
+
+/// The innermost subcommand that is named, and the names on the way to it.
+fn innermost<'a>(
+    command: &'a Command,
+    typed: &'a ArgMatches,
+) -> (Vec<&'a str>, &'a Command, &'a ArgMatches) {
+    let (mut names, mut found) = (Vec::new(), (command, typed));
+    while let Some((name, typed)) = found.1.subcommand()
+        && let Some(command) = found.0.find_subcommand(name)
+    {
+        names.push(name);
+        found = (command, typed);
+    }
+    (names, found.0, found.1)
 }
 
 fn options(command: &Command) -> impl Iterator<Item = &Arg> {
