@@ -5,6 +5,7 @@ mod backend;
 mod caller;
 mod falling_back;
 mod following;
+mod identified;
 mod rejecting;
 mod routing;
 

@@ -1,6 +1,7 @@
 //! Who gets what on the discovery port: certificates, tokens, and what the network may do to handshakes.
 
 mod agents;
+mod envoys;
 mod handshakes;
 mod nodes;
 mod rotation;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use envoy_types::pb::envoy::admin::v3::ClientResourceStatus;
 use envoy_types::pb::envoy::service::status::v3::{ClientStatusRequest, ClientStatusResponse};
 use http::uri::PathAndQuery;
-use serde_json::json;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tonic::Request;
 use tonic::transport::Endpoint;
@@ -22,7 +22,7 @@ pub(super) const ME: &str = "me";
 pub(super) const AUTHORITY: &str = "flock";
 
 /// What it calls if nothing else is said.
-const ASK: &str = "/bellwether.test.Names/Ask";
+pub(super) const ASK: &str = "/bellwether.test.Names/Ask";
 
 /// So many answers in a row are no accident.
 const A_WHILE: usize = 20;
@@ -54,13 +54,26 @@ impl Caller {
         servers: &[&str],
         calls: &[&str],
     ) -> Option<Self> {
+        let insecure = json!({"type": "insecure"});
+        Self::dial_by(language, target, servers, calls, &insecure).await
+    }
+
+    /// The same, with these credentials for the discovery servers.
+    pub(super) async fn dial_by(
+        language: &Language,
+        target: &str,
+        servers: &[&str],
+        calls: &[&str],
+        credentials: &Value,
+    ) -> Option<Self> {
         let built = polyglot::build("tests/grpc_xds", &[], language)?;
         let servers: Vec<_> = servers
             .iter()
             .map(|server| {
+                let address = server.split_once("://").map(|(_, address)| address);
                 json!({
-                    "server_uri": server.trim_start_matches("http://"),
-                    "channel_creds": [{"type": "insecure"}],
+                    "server_uri": address.unwrap_or(server),
+                    "channel_creds": [credentials],
                     "server_features": ["xds_v3"],
                 })
             })

@@ -31,10 +31,8 @@ pub struct Envoy {
 
 /// What an Envoy is started with, so that it asks this discovery server for everything.
 pub fn bootstrap(xds: &str, node: &str, fleet: &str, variant: Variant) -> Value {
-    let (host, port) = xds
-        .trim_start_matches("http://")
-        .rsplit_once(':')
-        .expect("host and port");
+    let address = xds.split_once("://").map_or(xds, |(_, address)| address);
+    let (host, port) = address.rsplit_once(':').expect("host and port");
     let port: u16 = port.parse().expect("a port");
     let ads = json!({"ads": {}, "resource_api_version": "V3", "initial_fetch_timeout": "30s"});
     json!({

@@ -170,9 +170,10 @@ impl Worker {
             micros = started.elapsed().as_micros(),
             "configuration translated"
         );
+        // Who sees what is served finds in the status why it is so.
+        self.say();
         let whole = self.whole(native);
         self.feed.send_replace(Some(Arc::new(whole)));
-        self.say();
     }
 
     /// What is served.
