@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::answer::Problem;
 use super::target::Entry;
 use crate::fleet::Fleet;
-use crate::store::{Commit, Guard, KeyValue, LeaseId, Reading, Revision, StoreError, Txn};
+use crate::store::{Commit, Guard, KeyValue, LeaseId, Reading, Revision, Txn};
 
 /// How long one key or one transaction may take. A client waits for the answer.
 const STORE_PATIENCE: Duration = Duration::from_secs(5);
@@ -125,12 +125,13 @@ pub(crate) async fn aside<T: Send + 'static>(
         .map_err(|_| Problem::GoingDown)
 }
 
-async fn bounded<T>(
+/// A call to a store, or several, that a client waits for.
+pub(crate) async fn bounded<T, E: Into<Problem>>(
     patience: Duration,
-    call: impl Future<Output = Result<T, StoreError>>,
+    call: impl Future<Output = Result<T, E>>,
 ) -> Result<T, Problem> {
     match tokio::time::timeout(patience, call).await {
-        Ok(answer) => answer.map_err(Problem::Store),
+        Ok(answer) => answer.map_err(Into::into),
         Err(_) => Err(Problem::Slow {
             what: "the store",
             seconds: patience.as_secs(),

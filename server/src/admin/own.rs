@@ -22,7 +22,7 @@ const NODES_PATIENCE: Duration = Duration::from_secs(5);
 /// What prometheus-client writes.
 const METRICS_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-fn list_of<T: Serialize>(list: &[T]) -> Value {
+pub(crate) fn list_of<T: Serialize>(list: &[T]) -> Value {
     json!({ "list": list, "total": list.len() })
 }
 

@@ -2,6 +2,7 @@
 //! gets one.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
@@ -12,8 +13,9 @@ use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::access::aside;
+use super::access::{aside, bounded};
 use super::answer::{self, Problem};
+use super::own::list_of;
 use super::{AdminState, body};
 use crate::clock::unix_ms;
 use crate::fleet::Fleet;
@@ -22,6 +24,10 @@ use crate::views::render;
 
 /// Characters of a reason, or of an author's name.
 const TEXT_MAX: usize = 1_000;
+
+/// How long a release may take to be written or read, of any size. Less than the command line waits; what
+/// is written by then and has no header is no release.
+const PATIENCE: Duration = Duration::from_secs(45);
 
 /// What is said when a release is cut.
 #[derive(Debug, Deserialize)]
@@ -67,7 +73,10 @@ pub(crate) async fn create(
         revision: native.position().map_or(0, |position| position.revision),
     };
     let items = aside(move || render(&native, &settings)).await?;
-    let (header, new) = of(&fleet).create(items, &cut).await?;
+    let items = items.map_err(|error| {
+        Problem::Unready(format!("a defect of this server, nothing was cut: {error}"))
+    })?;
+    let (header, new) = bounded(PATIENCE, of(&fleet).create(items, &cut)).await?;
     tracing::info!(
         fleet = fleet.name,
         seq = header.seq,
@@ -91,9 +100,9 @@ pub(crate) async fn list(
     Path(fleet): Path<String>,
 ) -> Result<Response, Problem> {
     let fleet = state.fleet(&fleet)?;
-    let headers = of(&fleet).list().await?;
+    let headers = bounded(PATIENCE, of(&fleet).list()).await?;
     let list: Vec<Value> = headers.iter().map(|header| shown(&fleet, header)).collect();
-    Ok(answer::json(&json!({ "list": list, "total": list.len() })))
+    Ok(answer::json(&list_of(&list)))
 }
 
 /// `GET /v1/fleets/{fleet}/releases/{seq}`, with how many resources each kind of client gets.
@@ -102,7 +111,7 @@ pub(crate) async fn get(
     Path((fleet, seq)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
     let fleet = state.fleet(&fleet)?;
-    let (header, items) = of(&fleet).load(number(&seq)?).await?;
+    let (header, items) = bounded(PATIENCE, of(&fleet).load(number(&seq)?)).await?;
     let mut shown = shown(&fleet, &header);
     shown["clients"] = json!(counted(&items));
     Ok(answer::json(&shown))
@@ -115,8 +124,9 @@ pub(crate) async fn diff(
 ) -> Result<Response, Problem> {
     let fleet = state.fleet(&fleet)?;
     let releases = of(&fleet);
-    let (from, old) = releases.load(number(&before)?).await?;
-    let (to, new) = releases.load(number(&after)?).await?;
+    let (before, after) = (number(&before)?, number(&after)?);
+    let (from, old) = bounded(PATIENCE, releases.load(before)).await?;
+    let (to, new) = bounded(PATIENCE, releases.load(after)).await?;
     let diff = aside(move || content::diff(&old, &new)).await?;
     let touched: BTreeSet<&str> = diff.changed.iter().map(|one| one.view.name()).collect();
     let changed: Vec<Value> = diff.changed.iter().map(change).collect();

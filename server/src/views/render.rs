@@ -2,7 +2,7 @@
 //! what it is kept for.
 
 use bellwether::resource::Resource;
-use bellwether::snapshot::Snapshot;
+use bellwether::snapshot::{Inconsistent, Snapshot};
 use bellwether_envoy::{Client, Settings};
 use bellwether_rollout::content::{Item, View};
 
@@ -10,8 +10,10 @@ use super::curtain::Curtain;
 use super::worker::Work;
 
 /// Every resource of every view. Long work where there are many: 100,000 routes take seconds.
-#[must_use]
-pub fn render(native: &Snapshot, settings: &Settings) -> Vec<Item> {
+///
+/// # Errors
+/// What is shown without secrets contradicts itself, which is a defect of this server.
+pub fn render(native: &Snapshot, settings: &Settings) -> Result<Vec<Item>, Inconsistent> {
     let all = native.types().flat_map(|published| published.set().iter());
     let mut items: Vec<Item> = all
         .map(|resource| Item::of(View::Native, resource))
@@ -25,15 +27,10 @@ pub fn render(native: &Snapshot, settings: &Settings) -> Vec<Item> {
     add(View::Grpc, &made(translate(Client::Grpc), native).upserts);
     let less = made(Work::Hide(Curtain::default()), native);
     add(View::NativeWithoutSecrets, &less.upserts);
-    if let Ok(less) = Snapshot::default().next("", less) {
-        add(
-            View::EnvoyWithoutSecrets,
-            &made(translate(Client::Envoy), &less).upserts,
-        );
-        add(
-            View::GrpcWithoutSecrets,
-            &made(translate(Client::Grpc), &less).upserts,
-        );
-    }
-    items
+    let less = Snapshot::default().next("", less)?;
+    let envoy = made(translate(Client::Envoy), &less);
+    let grpc = made(translate(Client::Grpc), &less);
+    add(View::EnvoyWithoutSecrets, &envoy.upserts);
+    add(View::GrpcWithoutSecrets, &grpc.upserts);
+    Ok(items)
 }
