@@ -83,6 +83,33 @@ impl Rig {
         rig
     }
 
+    /// Certificates are asked for, and not needed.
+    async fn optional() -> Self {
+        let options = [
+            "--xds-client-ca-file",
+            "DIR/ca.pem",
+            "--xds-client-auth",
+            "optional",
+        ];
+        Self::start(&options).await
+    }
+
+    /// Tokens, one a line, say of which of two fleets a node is. The file is `tokens` in a folder.
+    async fn with_tokens(folder: &Path, lines: &str) -> Self {
+        let file = folder.join("tokens");
+        std::fs::write(&file, lines).unwrap();
+        let file = file.to_str().unwrap();
+        Self::start(&[
+            "--fleet",
+            "a=/a",
+            "--fleet",
+            "b=/b",
+            "--xds-token-file",
+            file,
+        ])
+        .await
+    }
+
     async fn put(&self, fleet: &str, path: &str, body: Value) {
         let path = format!("/fleets/{fleet}/apisix/admin/{path}");
         let reply = self.server.call("PUT", &path, &body.to_string()).await;

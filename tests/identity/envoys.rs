@@ -98,18 +98,8 @@ async fn an_envoy_is_known_by_its_certificate_by_state_of_the_world() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_envoy_is_known_by_its_token() {
     let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("tokens");
-    std::fs::write(&file, "0123456789abcdef-of-a fleet=a\n").unwrap();
-    let file = file.display().to_string();
-    let rig = Rig::start(&[
-        "--fleet",
-        "a=/a",
-        "--fleet",
-        "b=/b",
-        "--xds-token-file",
-        &file,
-    ])
-    .await;
+    let tokens = "0123456789abcdef-of-a fleet=a\n";
+    let rig = Rig::with_tokens(folder.path(), tokens).await;
     let mut config = config(&rig, Variant::Delta, None);
     config["dynamic_resources"]["ads_config"]["grpc_services"][0]["initial_metadata"] =
         json!([{"key": "authorization", "value": "Bearer 0123456789abcdef-of-a"}]);

@@ -127,16 +127,7 @@ async fn a_token_decides_the_fleet() {
     let folder = tempfile::tempdir().unwrap();
     let tokens = folder.path().join("tokens");
     let lines = "secret-token-of-a-node fleet=a zone=eu\nsecret-token-of-b-node fleet=b\n";
-    std::fs::write(&tokens, lines).unwrap();
-    let rig = Rig::start(&[
-        "--fleet",
-        "a=/a",
-        "--fleet",
-        "b=/b",
-        "--xds-token-file",
-        tokens.to_str().unwrap(),
-    ])
-    .await;
+    let rig = Rig::with_tokens(folder.path(), lines).await;
     rig.put("a", "routes/1", super::route("/of-a")).await;
     let token = Some("secret-token-of-a-node");
     let mut stream = Stream::to(rig.endpoint(None), token).await.unwrap();
@@ -235,13 +226,7 @@ async fn of_several_tokens_none_counts() {
 /// said that they do not get these.
 #[tokio::test(flavor = "multi_thread")]
 async fn secrets_are_for_identified_nodes() {
-    let rig = Rig::start(&[
-        "--xds-client-ca-file",
-        "DIR/ca.pem",
-        "--xds-client-auth",
-        "optional",
-    ])
-    .await;
+    let rig = Rig::optional().await;
     let pair = rig.pki.issue("site");
     let ssl = json!({
         "cert": std::fs::read_to_string(&pair.cert).unwrap(),

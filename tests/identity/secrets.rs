@@ -26,13 +26,7 @@ const AGENTS: [&str; 3] = ["bellwether-agent", "envoy", "gRPC Go"];
 
 /// What a user may write, with a secret in every place where there can be one.
 async fn configured(up: &str) -> Rig {
-    let rig = Rig::start(&[
-        "--xds-client-ca-file",
-        "DIR/ca.pem",
-        "--xds-client-auth",
-        "optional",
-    ])
-    .await;
+    let rig = Rig::optional().await;
     let put = async |path: &str, value| rig.server.put(path, value).await;
     let to = json!({"type": "roundrobin", "nodes": {up: 1}});
     let pair = rig.pki.issue("upstream");

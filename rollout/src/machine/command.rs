@@ -7,7 +7,7 @@ use super::{Step, Turn};
 use crate::digest::Digest;
 use crate::evidence::Evidence;
 use crate::selector::Selector;
-use crate::state::{EVAL, Hold, MAX_PINS, Pause, Phase, Pin, Release, Start, State};
+use crate::state::{EVAL, Hold, MAX_PINS, Pause, Phase, Pin, Start, State};
 use crate::time::Millis;
 
 /// What a person, or a program in their name, wants.
@@ -354,13 +354,5 @@ impl Phase {
             Self::Halted { .. } => "halted",
             Self::RollingBack { .. } => "rolling back",
         }
-    }
-}
-
-impl Release {
-    /// As people name it: `shop@42`.
-    #[must_use]
-    pub fn named(self, fleet: &str) -> String {
-        format!("{fleet}@{}", self.seq)
     }
 }

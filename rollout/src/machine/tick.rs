@@ -21,7 +21,7 @@ const HALT: Duration = Duration::from_secs(30 * 60);
 const BACK: Duration = Duration::from_secs(10 * 60);
 
 /// The part of all connected nodes that must hold the base again.
-const BACK_MILLIS: u64 = 990;
+const BACK_PER_MILLE: u64 = 990;
 
 /// What follows from what was seen. `outside` is what the gates said that are asked elsewhere, of this
 /// rollout, stage and exposure; `None` when nothing does.
@@ -177,7 +177,7 @@ impl Sight<'_> {
             return turn.again();
         }
         if assigned == 0 && stage.on_empty == OnEmpty::Skip && !self.held {
-            return self.leave(turn);
+            return turn.leave_stage(self.evidence);
         }
         match gate::coverage(stage, assigned, self.evidence) {
             Verdict::Pass => {
@@ -261,17 +261,13 @@ impl Sight<'_> {
                     format!("a person ends stage {:?}", stage.name),
                 );
             }
-            Verdict::Pass => self.leave(turn),
+            Verdict::Pass => turn.leave_stage(self.evidence),
             Verdict::Inconclusive(reason) | Verdict::Fail(reason) => {
                 if self.now >= until + stage.patience {
                     turn.pause(Pause::Inconclusive, reason);
                 }
             }
         }
-    }
-
-    fn leave(&self, turn: &mut Turn) {
-        turn.leave_stage(self.evidence);
     }
 
     fn back(&self, turn: &mut Turn, reason: &str, stuck: bool) {
@@ -295,7 +291,7 @@ impl Sight<'_> {
         let all_back = self.evidence.complete
             && self.is_of_now()
             && u128::from(base.holding) * 1_000
-                >= u128::from(base.connected) * u128::from(BACK_MILLIS);
+                >= u128::from(base.connected) * u128::from(BACK_PER_MILLE);
         let too_long = self.rollout.age(self.now) >= BACK;
         if !stuck && (all_back || too_long) {
             turn.end(Outcome::RolledBack { stragglers });

@@ -15,12 +15,21 @@ use crate::state::{Hold, Pause, Phase, Pin, Start, State};
 use crate::time::Millis;
 
 /// A fleet of which every server tells what the story says.
+#[derive(Clone)]
 struct Story {
     state: State,
     now: Millis,
     nodes: Vec<String>,
     outside: Verdict,
     events: Vec<Event>,
+}
+
+fn five_then_all() -> Policy {
+    let first = Stage {
+        min_nodes: 5,
+        ..Stage::of("first", percent(0.0), BAKE)
+    };
+    policy(vec![first, Stage::of("all", percent(100.0), BAKE)])
 }
 
 impl Story {
@@ -216,14 +225,7 @@ fn a_rejection_by_a_canary_takes_all_back() {
 /// Whoever dies of it does not say so.
 #[test]
 fn canaries_that_all_vanish_are_no_success() {
-    let stage = Stage {
-        min_nodes: 5,
-        ..Stage::of("first", percent(0.0), BAKE)
-    };
-    let mut story = Story::begun(
-        100,
-        policy(vec![stage, Stage::of("all", percent(100.0), BAKE)]),
-    );
+    let mut story = Story::begun(100, five_then_all());
     story.tick();
     story.tick();
     let gone = story.evidence(|exposed| {
@@ -241,14 +243,7 @@ fn canaries_that_all_vanish_are_no_success() {
 /// One of five went for reasons of its own, perhaps. It is not taken back, and it does not go on.
 #[test]
 fn one_canary_that_vanishes_is_waited_for_and_then_a_person_decides() {
-    let stage = Stage {
-        min_nodes: 5,
-        ..Stage::of("first", percent(0.0), BAKE)
-    };
-    let mut story = Story::begun(
-        100,
-        policy(vec![stage, Stage::of("all", percent(100.0), BAKE)]),
-    );
+    let mut story = Story::begun(100, five_then_all());
     story.tick();
     for _ in 0..11 {
         let four = story.evidence(|exposed| {
@@ -557,13 +552,7 @@ fn a_freeze_stops_forward_and_never_back() {
     assert_eq!(held.to_string(), "nothing goes forward: ops said: holiday");
     let other = start(3, first_then_all());
     assert!(story.command(Command::Start(other)).is_err());
-    let mut back = Story {
-        events: Vec::new(),
-        outside: Verdict::Pass,
-        nodes: story.nodes.clone(),
-        state: story.state.clone(),
-        now: story.now,
-    };
+    let mut back = story.clone();
     back.abort();
     assert_eq!((back.phase(), back.exposed()), ("rolling back", 0));
     story.wait(Duration::from_secs(3600));
@@ -622,13 +611,7 @@ fn a_person_ends_a_manual_stage() {
     story.wait(BAKE);
     assert_eq!(story.pause(), Some(Pause::Manual));
     let bad = story.evidence(|exposed| exposed.failed = 1);
-    let mut failed = Story {
-        state: story.state.clone(),
-        events: Vec::new(),
-        outside: Verdict::Pass,
-        nodes: story.nodes.clone(),
-        now: story.now,
-    };
+    let mut failed = story.clone();
     failed.tick_on(&bad);
     assert_eq!(
         failed.phase(),

@@ -115,21 +115,8 @@ async fn list(server: &ServerArgs, env: &Env, io: &mut Io<'_>) -> Result<Exit, C
         io.json(&body)?;
         return Ok(Exit::Ok);
     }
-    let none = Vec::new();
-    let rows = body["list"].as_array().unwrap_or(&none).iter().map(|one| {
-        let fields = [
-            "name",
-            "created",
-            "author",
-            "resources",
-            "bytes",
-            "revision",
-            "reason",
-        ];
-        fields.map(|field| text(one, field)).to_vec()
-    });
-    let header = [
-        "release",
+    let fields = [
+        "name",
         "created",
         "author",
         "resources",
@@ -137,7 +124,7 @@ async fn list(server: &ServerArgs, env: &Env, io: &mut Io<'_>) -> Result<Exit, C
         "revision",
         "reason",
     ];
-    io.table(&header, rows.collect())?;
+    print_list(io, &body, "release", &fields)?;
     Ok(Exit::Ok)
 }
 
@@ -196,37 +183,33 @@ async fn diff(
     }
     let path = format!("{}/{from}/diff/{to}", path(&fleet));
     let body = server.client(env)?.get(&path).await?.or_rejected("diff")?;
-    let none = Vec::new();
-    let changed = body["list"].as_array().unwrap_or(&none);
     if server.output.output == Output::Json {
         io.json(&body)?;
     } else {
-        let rows = changed.iter().map(|one| {
-            let fields = [
-                "change",
-                "client",
-                "type",
-                "resource",
-                "bytes_before",
-                "bytes_after",
-            ];
-            fields.map(|field| text(one, field)).to_vec()
-        });
-        let header = [
+        let fields = [
             "change",
             "client",
             "type",
             "resource",
-            "bytes before",
-            "bytes after",
+            "bytes_before",
+            "bytes_after",
         ];
-        io.table(&header, rows.collect())?;
+        print_list(io, &body, "change", &fields)?;
     }
-    Ok(if changed.is_empty() {
-        Exit::Ok
-    } else {
-        Exit::Failed
+    Ok(match body["list"].as_array() {
+        Some(changed) if !changed.is_empty() => Exit::Failed,
+        Some(_) | None => Exit::Ok,
     })
+}
+
+/// A table of these fields, the first one under this name.
+fn print_list(io: &mut Io<'_>, body: &Value, first: &str, fields: &[&str]) -> Result<(), CliError> {
+    let list = body["list"].as_array().into_iter().flatten();
+    let rows = list.map(|one| fields.iter().map(|field| text(one, field)).collect());
+    let others = fields.iter().skip(1).map(|field| field.replace('_', " "));
+    let header: Vec<String> = std::iter::once(first.to_owned()).chain(others).collect();
+    let header: Vec<&str> = header.iter().map(String::as_str).collect();
+    io.table(&header, rows.collect())
 }
 
 fn path(fleet: &str) -> String {
