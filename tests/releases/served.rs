@@ -96,6 +96,16 @@ async fn releases_are_cut_listed_shown_and_compared() {
     assert_eq!(empty.status, 400, "{empty:?}");
 }
 
+/// There is nothing to cut, and it is said so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fleet_without_keys_has_no_release() {
+    let server = Server::embedded(&[]).await;
+    let none = bellwether_as(KEY, &server.admin, "release create -m x", "").await;
+    let text =
+        "nothing is in force in fleet \"default\": it has not been read yet, or it has no keys";
+    assert!(none.ends(1).err.contains(text));
+}
+
 /// A release stays what it was when the server that cut it is gone.
 #[tokio::test(flavor = "multi_thread")]
 async fn releases_outlive_the_server() {

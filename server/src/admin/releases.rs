@@ -62,7 +62,7 @@ pub(crate) async fn create(
         .and_then(|views| views.in_force());
     let Some((native, settings)) = in_force else {
         return Err(Problem::Unready(format!(
-            "fleet {:?} has not been read yet",
+            "nothing is in force in fleet {:?}: it has not been read yet, or it has no keys",
             fleet.name
         )));
     };
