@@ -10,6 +10,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let files = [
         "envoy/service/discovery/v3/ads.proto",
         "envoy/service/status/v3/csds.proto",
+        "bellwether/v1/report.proto",
         "bellwether/v1/resource.proto",
     ];
     let descriptors = protox::compile(files, ["proto"])?;

@@ -5,6 +5,7 @@
 //! argument. Rules of the protocol are cited by their number in `docs/xds-rules.md` (R1 to R114).
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod content;
 pub mod encoding;
 pub mod fields;
 pub mod name;

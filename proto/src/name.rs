@@ -150,6 +150,16 @@ impl fmt::Debug for Version {
 pub struct SetVersion(u128);
 
 impl SetVersion {
+    /// That of these names and versions.
+    #[must_use]
+    pub fn of<'a>(members: impl IntoIterator<Item = (&'a Name, Version)>) -> Self {
+        let mut set = Self::default();
+        for (name, version) in members {
+            set.add(name, version);
+        }
+        set
+    }
+
     pub(crate) fn add(&mut self, name: &Name, version: Version) {
         self.0 = self.0.wrapping_add(member(name, version));
     }

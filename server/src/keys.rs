@@ -201,10 +201,28 @@ pub fn blob(fleet: &str, digest: &dyn fmt::Display) -> String {
     format!("{}{digest}", blobs_range(fleet))
 }
 
+/// What the keys of all fleets' definitions start with.
+#[must_use]
+pub fn fleets_range() -> String {
+    format!("{OWN_PREFIX}fleets/")
+}
+
+/// The key of a fleet's definition.
+#[must_use]
+pub fn fleet(name: &str) -> String {
+    format!("{}{name}", fleets_range())
+}
+
+/// Whose definition a key holds. `None`: it is no key of a definition.
+#[must_use]
+pub fn fleet_of_definition(key: &str) -> Option<&str> {
+    key.strip_prefix(&fleets_range())
+}
+
 /// What the keys of all fleets' settings start with.
 #[must_use]
 pub fn settings_range() -> String {
-    format!("{OWN_PREFIX}fleets/")
+    format!("{OWN_PREFIX}settings/")
 }
 
 /// The key of a fleet's settings.
@@ -218,6 +236,45 @@ pub fn settings(fleet: &str) -> String {
 pub fn fleet_of_settings(key: &str) -> Option<&str> {
     key.strip_prefix(&settings_range())
 }
+
+/// The one key that decides which release each node of a fleet gets.
+#[must_use]
+pub fn state(fleet: &str) -> String {
+    format!("{OWN_PREFIX}{fleet}/state")
+}
+
+/// What the keys of a fleet's history start with.
+#[must_use]
+pub fn audit_range(fleet: &str) -> String {
+    format!("{OWN_PREFIX}{fleet}/audit/")
+}
+
+/// What the keys of the addresses of a fleet's services start with.
+#[must_use]
+pub fn instances_range(fleet: &str) -> String {
+    format!("{OWN_PREFIX}{fleet}/instances/")
+}
+
+/// What the keys of all servers' reports start with.
+#[must_use]
+pub fn replicas_range() -> String {
+    format!("{OWN_PREFIX}replicas/")
+}
+
+/// The key of a server's report. It goes with the server's lease.
+#[must_use]
+pub fn replica(id: &str) -> String {
+    format!("{}{id}", replicas_range())
+}
+
+/// The key of the server that leads. It goes with the server's lease.
+#[must_use]
+pub fn leader() -> String {
+    format!("{OWN_PREFIX}leader")
+}
+
+/// Words that stand where names of fleets do, under [`OWN_PREFIX`].
+pub const RESERVED: [&str; 4] = ["fleets", "settings", "replicas", "leader"];
 
 /// What a key under a fleet's prefix is.
 #[derive(Clone, Debug, PartialEq, Eq)]
