@@ -396,6 +396,17 @@ impl Session {
         self.lanes.iter().all(settled)
     }
 
+    /// Whether the node itself has answered for all of the newest snapshot, with ACK or NACK. What is only
+    /// not waited for any more does not count.
+    #[must_use]
+    pub fn has_answered(&self) -> bool {
+        let Some(snapshot) = &self.snapshot else {
+            return false;
+        };
+        let answered = |lane: &Lane| lane.is_settled(snapshot) && !lane.is_waiting();
+        self.greeted && self.lanes.iter().all(answered)
+    }
+
     fn lane(&mut self, type_url: TypeUrl) -> Result<usize, Refusal> {
         let key = |lane: &Lane| (lane.type_url().rank(), lane.type_url().clone());
         match self

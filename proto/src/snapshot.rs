@@ -76,10 +76,10 @@ impl Position {
         self.store == other.store && self.revision < other.revision
     }
 
-    /// Reads what [`fmt::Display`] wrote: `1234@cdf818194e3a8c32`.
+    /// Reads what [`fmt::Display`] wrote: `1234@cdf818194e3a8c32`. Words after it are for people.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let (revision, store) = text.split_once('@')?;
+        let (revision, store) = text.split(' ').next()?.split_once('@')?;
         Some(Self {
             store: u64::from_str_radix(store, 16).ok()?,
             revision: revision.parse().ok()?,
@@ -143,6 +143,7 @@ pub enum Problem {
 pub struct Snapshot {
     position: Option<Position>,
     trusted: bool,
+    called: Option<Arc<str>>,
     types: BTreeMap<TypeUrl, Arc<Published>>,
     /// How many resources refer to each.
     referred: HashMap<ResourceId, u32>,
@@ -257,6 +258,34 @@ impl Snapshot {
     #[must_use]
     pub fn trusted(mut self) -> Self {
         self.trusted = true;
+        self
+    }
+
+    /// The same content, by a name of its owner's: lists of nodes say who has it.
+    #[must_use]
+    pub fn called(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.called = Some(name.into());
+        self
+    }
+
+    /// What its owner calls it.
+    #[must_use]
+    pub fn name(&self) -> Option<&Arc<str>> {
+        self.called.as_ref()
+    }
+
+    /// The same content. Many that hold `other` are about to take it, or to come back to it: what they
+    /// are sent is made once.
+    #[must_use]
+    pub fn after(mut self, other: &Self) -> Self {
+        for (type_url, published) in &mut self.types {
+            let Some(other) = other.types.get(type_url) else {
+                continue;
+            };
+            if !published.is_after(other) {
+                *published = Arc::new(published.after(other));
+            }
+        }
         self
     }
 

@@ -182,6 +182,26 @@ impl Published {
         }
     }
 
+    /// Whether the step from another set is made once for all who take it.
+    pub(crate) fn is_after(&self, other: &Self) -> bool {
+        let version = other.set.version();
+        version == self.set.version() || self.past.contains(&version)
+    }
+
+    /// The same, that makes the step from another set once for all who take it.
+    pub(crate) fn after(&self, other: &Self) -> Self {
+        let past = std::iter::once(other.set.version()).chain(self.past.iter().copied());
+        Self {
+            type_url: self.type_url.clone(),
+            set: self.set.clone(),
+            label: self.label.clone(),
+            own_version: self.own_version,
+            denied: self.denied,
+            past: past.take(SHARED_STEPS).collect(),
+            shelves: Default::default(),
+        }
+    }
+
     /// The same with other resources, for one client.
     pub(crate) fn with_set(&self, set: ResourceSet) -> Self {
         Self {

@@ -11,8 +11,8 @@ use bellwether::wire::core::Node;
 use tokio::sync::watch;
 use tonic::Status;
 
-use crate::SnapshotFeed;
 use crate::certificate::Certificate;
+use crate::feed::Feed;
 use crate::nodes::Identity;
 
 /// The other end of a stream, as the connection knows it, whatever the node says of itself.
@@ -74,7 +74,7 @@ pub struct Admitted {
     /// The nodes it belongs to, as lists, logs and metrics name them.
     pub group: String,
     /// What they are sent.
-    pub feed: SnapshotFeed,
+    pub feed: Feed,
     /// Types that this node does not get. It sees snapshots without them.
     pub withheld: Vec<TypeUrl>,
     /// What vouches for the node, for people; empty: nothing does.
@@ -86,10 +86,10 @@ pub struct Admitted {
 impl Admitted {
     /// Everything that the feed has.
     #[must_use]
-    pub fn new(group: impl Into<String>, feed: SnapshotFeed) -> Self {
+    pub fn new(group: impl Into<String>, feed: impl Into<Feed>) -> Self {
         Self {
             group: group.into(),
-            feed,
+            feed: feed.into(),
             withheld: Vec::new(),
             identity: String::new(),
             labels: BTreeMap::new(),

@@ -15,6 +15,8 @@ pub(crate) enum Method {
         /// One answer.
         is_fetch: bool,
     },
+    /// How a node does, in a stream.
+    Reports,
     /// Nothing of ours.
     Unknown,
 }
@@ -24,6 +26,9 @@ const AGGREGATED: &str = "envoy.service.discovery.v3.AggregatedDiscoveryService"
 
 /// The service that tells what nodes have.
 const CLIENT_STATUS: &str = "envoy.service.status.v3.ClientStatusDiscoveryService";
+
+/// The service that takes reports of nodes.
+const REPORTS: &str = "bellwether.v1.ReportService";
 
 /// The services of one type each, with what their methods are called after `Stream`, `Delta` and `Fetch`.
 const OF_ONE_TYPE: [(&str, &str, TypeUrl); 5] = [
@@ -66,6 +71,7 @@ impl Method {
         }
         match (service, method) {
             (CLIENT_STATUS, "StreamClientStatus") => return Self::ClientStatus { is_fetch: false },
+            (REPORTS, "StreamReports") => return Self::Reports,
             (CLIENT_STATUS, "FetchClientStatus") => return Self::ClientStatus { is_fetch: true },
             _ => {}
         }

@@ -2,18 +2,22 @@
 //! Must not know: how the protocol works; the streams report, whoever wants to know reads.
 
 mod desk;
+mod reports;
 mod view;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bellwether::name::TypeUrl;
 use bellwether::session::{HoldBack, ResourceStatus, TypeStatus};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 
+use crate::said::Said;
 use desk::Desk;
+use reports::Reporter;
+pub use reports::{Reported, Reporting};
 pub use view::{NodeView, RejectionView, ResourceView, StateView, TypeView, VersionView};
 
 /// Questions that wait for the task that owns the list. Streams register here too, so a storm of them
@@ -40,6 +44,21 @@ pub struct Identity {
     pub labels: BTreeMap<String, String>,
     /// Types that it does not get.
     pub withheld: Vec<TypeUrl>,
+    /// What it says of itself.
+    pub said: Said,
+    /// Whether it had nothing when the stream began, by its own word.
+    pub is_fresh: bool,
+}
+
+impl Identity {
+    /// What is known of it by what vouches for it; where nothing does, by its own word.
+    #[must_use]
+    pub fn known_labels(&self) -> &BTreeMap<String, String> {
+        match self.identity.is_empty() {
+            true => &self.said.labels,
+            false => &self.labels,
+        }
+    }
 }
 
 /// What a stream reports of itself; it costs a few pointers, and is turned into text only for readers.
@@ -51,6 +70,10 @@ pub struct StreamState {
     pub in_sync: bool,
     /// Why nothing is sent.
     pub held_back: Option<HoldBack>,
+    /// The name of the snapshot that it was given last.
+    pub given: Option<Arc<str>>,
+    /// Since when its node has answered for all of that.
+    pub answered: Option<Instant>,
 }
 
 /// A stream's place in the list. Dropping it takes the node off.
@@ -90,10 +113,22 @@ impl Drop for Registration {
     }
 }
 
+/// A stream as of now.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    /// Who its node is.
+    pub identity: Arc<Identity>,
+    /// When it began.
+    pub connected: Instant,
+    /// What it reported of itself.
+    pub state: StreamState,
+}
+
 /// A stream that is on the list.
 #[derive(Debug)]
 pub(crate) struct Entry {
     identity: Arc<Identity>,
+    connected: Instant,
     connected_ms: u64,
     state: watch::Receiver<StreamState>,
     desk: Arc<Desk>,
@@ -102,7 +137,9 @@ pub(crate) struct Entry {
 #[derive(Debug)]
 enum Question {
     Register(Arc<Entry>),
+    Reporting(Reporter),
     All(oneshot::Sender<Vec<Arc<Entry>>>),
+    Reports(oneshot::Sender<Vec<Reporter>>),
 }
 
 /// Asks for the connected nodes. Cheap to clone.
@@ -127,6 +164,7 @@ impl Nodes {
         let desk = Arc::<Desk>::default();
         let entry = Arc::new(Entry {
             identity: identity.clone(),
+            connected: Instant::now(),
             connected_ms: unix_ms(),
             state: reader,
             desk: desk.clone(),
@@ -138,6 +176,34 @@ impl Nodes {
             state,
             desk,
         }
+    }
+
+    /// Puts a stream of reports on the list for as long as it keeps the place.
+    pub(crate) async fn reporting(&self, identity: Arc<Identity>) -> Reporting {
+        let (reporting, reporter) = Reporting::new(identity);
+        // As above.
+        let _ = self.questions.send(Question::Reporting(reporter)).await;
+        reporting
+    }
+
+    /// What is known of the nodes of a group as of now, for whoever counts them: a look for each stream
+    /// and each stream of reports, in no order.
+    pub async fn of_group(&self, group: &str) -> (Vec<Seen>, Vec<(Arc<Identity>, Reported)>) {
+        let streams = self.all().await;
+        let streams = streams.iter().filter(|entry| entry.identity.group == group);
+        let streams = streams.map(|entry| entry.seen()).collect();
+        let (answer, wait) = oneshot::channel();
+        if self
+            .questions
+            .send(Question::Reports(answer))
+            .await
+            .is_err()
+        {
+            return (streams, Vec::new());
+        }
+        let reports = wait.await.unwrap_or_default();
+        let reports = reports.iter().filter(|one| one.identity().group == group);
+        (streams, reports.filter_map(Reporter::last).collect())
     }
 
     /// Every connected node, ordered by group and id. Empty once the server is going down.
@@ -183,7 +249,9 @@ impl Nodes {
 
 async fn own(mut inbox: mpsc::Receiver<Question>) {
     let mut entries: Vec<Arc<Entry>> = Vec::new();
+    let mut reporters: Vec<Reporter> = Vec::new();
     let mut tidy_at = QUESTIONS;
+    let mut tidy_reporters_at = QUESTIONS;
     while let Some(question) = inbox.recv().await {
         match question {
             Question::Register(entry) => {
@@ -193,6 +261,17 @@ async fn own(mut inbox: mpsc::Receiver<Question>) {
                     // Tidied once for each doubling: cheap, and at most twice what is needed is kept.
                     tidy_at = entries.len() * 2 + QUESTIONS;
                 }
+            }
+            Question::Reporting(reporter) => {
+                reporters.push(reporter);
+                if reporters.len() > tidy_reporters_at {
+                    reporters.retain(Reporter::is_connected);
+                    tidy_reporters_at = reporters.len() * 2 + QUESTIONS;
+                }
+            }
+            Question::Reports(answer) => {
+                reporters.retain(Reporter::is_connected);
+                let _ = answer.send(reporters.clone());
             }
             Question::All(answer) => {
                 entries.retain(|entry| entry.is_connected());
@@ -211,6 +290,14 @@ impl Entry {
 
     fn is_connected(&self) -> bool {
         self.state.has_changed().is_ok()
+    }
+
+    fn seen(&self) -> Seen {
+        Seen {
+            identity: self.identity.clone(),
+            connected: self.connected,
+            state: self.state.borrow().clone(),
+        }
     }
 
     fn view(&self) -> NodeView {

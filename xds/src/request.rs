@@ -15,6 +15,9 @@ pub(crate) trait Request: prost::Message + Default + Weighed + Send + 'static {
     /// The node, which only the first request of a stream is sure to name (R7).
     fn node(&self) -> Option<&Node>;
 
+    /// Whether the node says, by what it says of versions, that it has nothing yet.
+    fn holds_nothing(&self) -> bool;
+
     /// Hands the request to a session of this variant.
     fn tell(self, session: &mut Session) -> Result<Option<Event>, Refusal>;
 }
@@ -24,6 +27,10 @@ impl Request for DeltaDiscoveryRequest {
 
     fn node(&self) -> Option<&Node> {
         self.node.as_ref()
+    }
+
+    fn holds_nothing(&self) -> bool {
+        self.initial_resource_versions.is_empty()
     }
 
     fn tell(self, session: &mut Session) -> Result<Option<Event>, Refusal> {
@@ -36,6 +43,10 @@ impl Request for DiscoveryRequest {
 
     fn node(&self) -> Option<&Node> {
         self.node.as_ref()
+    }
+
+    fn holds_nothing(&self) -> bool {
+        self.version_info.is_empty()
     }
 
     fn tell(self, session: &mut Session) -> Result<Option<Event>, Refusal> {

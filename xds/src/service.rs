@@ -25,6 +25,7 @@ use crate::csds::Call;
 use crate::inbox::Inbox;
 use crate::method::Method;
 use crate::quiet::Quiet;
+use crate::report;
 use crate::stream::Stream;
 use crate::weight::Weighed;
 
@@ -96,6 +97,19 @@ impl DiscoveryService {
             requests,
             outbox,
             is_fetch,
+        };
+        tokio::spawn(call.run());
+        response
+    }
+
+    fn reports(&self, request: Request<Body>) -> Response<Body> {
+        let (known, reports) = parts(request);
+        let (outbox, response) = streaming();
+        let call = report::Call {
+            discovery: self.discovery.clone(),
+            peer: known.peer,
+            reports,
+            outbox,
         };
         tokio::spawn(call.run());
         response
@@ -188,11 +202,12 @@ where
             }
             Method::Stream(Transport::Sotw, only) => self.stream::<DiscoveryRequest>(only, request),
             Method::ClientStatus { is_fetch } => self.client_status(is_fetch, request),
+            Method::Reports => self.reports(request),
             Method::Fetch => unimplemented(format!(
                 "{path} would have to be polled and is not served; its Stream and Delta methods are"
             )),
             Method::Unknown => unimplemented(format!(
-                "{path} is not served here; the aggregated discovery service, those for clusters, endpoints, listeners, routes and secrets, and client status are"
+                "{path} is not served here; the aggregated discovery service, those for clusters, endpoints, listeners, routes and secrets, client status and reports are"
             )),
         };
         ready(Ok(response))

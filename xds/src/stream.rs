@@ -4,23 +4,27 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use bellwether::content::Content;
 use bellwether::name::TypeUrl;
 use bellwether::rejection::clean;
 use bellwether::session::{Event, HoldBack, Outgoing, Refusal, Session};
+use bellwether::snapshot::Snapshot;
 use bellwether::wire::core::{Node, node::UserAgentVersionType};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Duration, timeout};
 use tonic::{Code, Status};
 use tracing::{Instrument, debug, info, info_span, warn};
 
+use crate::Discovery;
 use crate::admission::Peer;
 use crate::body::{Message, Outbound};
 use crate::budget::Share;
+use crate::feed::{Choice, Feed, Standing};
 use crate::inbox::Inbox;
 use crate::nodes::{Identity, Registration, StreamState};
 use crate::quiet::Quiet;
 use crate::request::Request;
-use crate::{Discovery, SnapshotFeed};
+use crate::said;
 
 /// How long a node may take to say who it is.
 const FIRST_REQUEST_PATIENCE: Duration = Duration::from_secs(10);
@@ -48,7 +52,12 @@ pub(crate) struct Stream<R> {
 /// A stream whose node is known.
 struct Open {
     discovery: Discovery,
-    snapshots: SnapshotFeed,
+    feed: Feed,
+    standing: Standing,
+    /// When the question what the node is to have is to be asked again.
+    ask_again: Option<Instant>,
+    /// Since when it has answered for all of what it was given last.
+    answered: Option<Instant>,
     session: Session,
     registration: Registration,
     pending: Option<Outgoing>,
@@ -61,7 +70,8 @@ struct Open {
 /// What a stream may be woken by.
 enum Wake<R> {
     Request(Result<Option<Box<R>>, Status>),
-    Snapshot,
+    /// It may be another snapshot.
+    Feed,
     Room,
     /// Somebody wants to know of each resource.
     Asked,
@@ -128,14 +138,13 @@ impl<R: Request> Stream<R> {
         // What changes from now on counts.
         let judgements = self.discovery.admission.changes();
         let admitted = self.discovery.admission.admit(&self.peer, &node)?;
-        let mut snapshots = admitted.feed;
-        let synced = timeout(FIRST_SYNC_PATIENCE, snapshots.wait_for(Option::is_some))
-            .await
-            .is_ok_and(|feed| feed.is_ok());
-        if !synced {
+        let mut feed = admitted.feed;
+        let synced = timeout(FIRST_SYNC_PATIENCE, feed.ready()).await;
+        if !synced.unwrap_or(false) {
             let text = format!("there is no configuration for {} yet", admitted.group);
             return Err(Status::unavailable(text));
         }
+        let said = said::of(&node);
         let identity = Identity {
             id: clean(&node.id),
             group: admitted.group,
@@ -144,12 +153,17 @@ impl<R: Request> Stream<R> {
             identity: admitted.identity,
             labels: admitted.labels,
             withheld: admitted.withheld,
+            is_fresh: first.holds_nothing()
+                && said.content.unwrap_or_default() == Content::default(),
+            said,
         };
         let registration = self.discovery.nodes.register(identity).await;
-        snapshots.mark_changed();
-        let open = Open {
+        let mut open = Open {
             discovery: self.discovery.clone(),
-            snapshots,
+            feed,
+            standing: Standing::new(Instant::now()),
+            ask_again: None,
+            answered: None,
             session: match self.only.clone() {
                 Some(only) => Session::of_type(R::TRANSPORT, only),
                 None => Session::new(R::TRANSPORT),
@@ -160,6 +174,7 @@ impl<R: Request> Stream<R> {
             judgements,
             expires: expiry(&self.peer),
         };
+        open.on_feed();
         Ok((first, open))
     }
 
@@ -187,10 +202,14 @@ impl Open {
                 }
                 Wake::Request(Ok(None)) => return self.finish(stream).await,
                 Wake::Request(Err(status)) => return Some(status),
-                Wake::Snapshot => self.on_snapshot(),
+                Wake::Feed => self.on_feed(),
                 Wake::Room => self.send(stream),
                 Wake::Asked => self.registration.answer(self.session.resources()),
-                Wake::Deadline => {}
+                Wake::Deadline => {
+                    if self.ask_again.is_some_and(|at| at <= Instant::now()) {
+                        self.on_feed();
+                    }
+                }
                 Wake::Judged => {
                     let node = self.registration.identity();
                     if let Err(status) = self.discovery.admission.still(&stream.peer, node) {
@@ -219,7 +238,7 @@ impl Open {
 
     /// The client asks and answers nothing any more: it gets what it has asked for.
     async fn finish<R: Request>(&mut self, stream: &mut Stream<R>) -> Option<Status> {
-        self.on_snapshot();
+        self.on_feed();
         loop {
             if self.pending.is_none() {
                 self.pending = self.session.poll(Instant::now());
@@ -235,11 +254,19 @@ impl Open {
         }
     }
 
-    fn on_snapshot(&mut self) {
-        let newest = self.snapshots.borrow_and_update().clone();
-        let Some(snapshot) = newest else {
-            return;
-        };
+    fn on_feed(&mut self) {
+        let node = self.registration.identity();
+        let now = Instant::now();
+        self.ask_again = None;
+        match self.feed.choose(node, &mut self.standing, now) {
+            Choice::Snapshot(snapshot) => self.on_snapshot(snapshot),
+            Choice::Keep => {}
+            Choice::KeepUntil(then) => self.ask_again = Some(then),
+        }
+    }
+
+    fn on_snapshot(&mut self, snapshot: Arc<Snapshot>) {
+        self.standing.given = snapshot.name().cloned();
         // Whoever feeds many such nodes says so in the snapshot itself, and they share what is sent.
         let is_given = |type_url: &&TypeUrl| {
             let published = snapshot.published(type_url);
@@ -259,10 +286,15 @@ impl Open {
             warn!(reason = %why, "nothing is sent to this node; it keeps what it has");
         }
         self.held_back = held_back;
+        let has_answered = held_back.is_none() && self.session.has_answered();
+        let since = self.answered.filter(|_| has_answered);
+        self.answered = has_answered.then(|| since.unwrap_or_else(Instant::now));
         self.registration.report(|| StreamState {
             types: self.session.status().collect(),
             in_sync: self.session.in_sync() && held_back.is_none(),
             held_back,
+            given: self.standing.given.clone(),
+            answered: self.answered,
         });
     }
 
@@ -272,7 +304,7 @@ impl Open {
             .session
             .next_deadline()
             .filter(|_| self.pending.is_none());
-        let timer = sleep_until(deadline);
+        let timer = sleep_until(deadline.into_iter().chain(self.ask_again).min());
         tokio::select! {
             biased;
             _ = self.discovery.going_down.wait_for(|down| *down) => Wake::GoingDown,
@@ -282,9 +314,9 @@ impl Open {
             request = stream.requests.message() => {
                 Wake::Request(request.map(|request| request.map(Box::new)))
             }
-            fed = self.snapshots.changed() => match fed {
-                Ok(()) => Wake::Snapshot,
-                Err(_) => Wake::Unfed,
+            fed = self.feed.changed() => match fed {
+                true => Wake::Feed,
+                false => Wake::Unfed,
             },
             room = stream.outbox.reserve(), if self.pending.is_some() => match room {
                 Ok(_) => Wake::Room,

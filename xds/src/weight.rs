@@ -3,6 +3,7 @@
 
 use bellwether::fields;
 use bellwether::wire::discovery::{DeltaDiscoveryRequest, DiscoveryRequest};
+use bellwether::wire::native::NodeReport;
 use bellwether::wire::status::ClientStatusRequest;
 use tonic::Status;
 
@@ -10,7 +11,7 @@ use tonic::Status;
 /// resources are some 6 MB (R81).
 const MAX_REQUEST_BYTES: usize = 16 << 20;
 
-/// Bytes of a question about client status.
+/// Bytes of a question about client status, or of a report.
 const MAX_QUESTION_BYTES: usize = 64 << 10;
 
 /// Names and versions in one request: all that a stream may subscribe to, beside all that fits into a
@@ -65,6 +66,16 @@ impl Weighed for ClientStatusRequest {
         bytes: MAX_QUESTION_BYTES,
         elements: MAX_QUESTION_BYTES,
         node: 2,
+        // It has none.
+        error: 0,
+    };
+}
+
+impl Weighed for NodeReport {
+    const SHAPE: Shape = Shape {
+        bytes: MAX_QUESTION_BYTES,
+        elements: MAX_QUESTION_BYTES,
+        node: 1,
         // It has none.
         error: 0,
     };

@@ -453,6 +453,11 @@ impl Lane {
         answered && self.is_sent(snapshot)
     }
 
+    /// Something is on the wire that the node has not answered, however long ago.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.sending.is_some()
+    }
+
     /// The node may have something of which we do not know what it refers to.
     pub(super) fn has_unknown(&self) -> bool {
         let mut unknown = self.unknown.iter();
