@@ -13,7 +13,8 @@ pub const CONTENT_KEY: &str = "bellwether.content";
 
 /// The hash of the names and versions of every native resource. It does not depend on the order in
 /// which they came, and types without resources don't count, so that a newer server's types change
-/// nothing for an older node.
+/// nothing for an older node. Endpoints don't count: where a service is changes all the time, and is no
+/// part of what a node could die of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Content(u128);
 
@@ -22,7 +23,10 @@ impl Content {
     #[must_use]
     pub fn of<'a>(types: impl IntoIterator<Item = (&'a TypeUrl, SetVersion)>) -> Self {
         let empty = SetVersion::default();
-        let members = types.into_iter().filter(|(_, version)| *version != empty);
+        let counts = |type_url: &TypeUrl| *type_url != TypeUrl::ENDPOINTS;
+        let members = types
+            .into_iter()
+            .filter(|(type_url, version)| *version != empty && counts(type_url));
         Self(members.fold(0, |sum, (type_url, version)| {
             sum.wrapping_add(member(type_url, version))
         }))
@@ -90,6 +94,8 @@ mod tests {
         assert_eq!(held, Content::of_snapshot(&snapshot));
         assert_eq!(Content::parse(&held.to_string()), Some(held));
         assert_ne!(held, Content::of([(&TypeUrl::CLUSTER, set)]));
+        let with_endpoints = [(&TypeUrl::ROUTE, set), (&TypeUrl::ENDPOINTS, set)];
+        assert_eq!(held, Content::of(with_endpoints));
         assert_eq!(
             Content::of_snapshot(&Snapshot::default()),
             Content::default()

@@ -10,6 +10,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod assign;
+pub mod census;
 pub mod cohort;
 pub mod content;
 pub mod digest;

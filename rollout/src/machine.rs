@@ -9,7 +9,7 @@ mod event;
 mod stage;
 mod tick;
 
-use crate::state::{MAX_LAST_GOOD, MAX_QUARANTINED, Phase, Rollout, Start, State};
+use crate::state::{MAX_QUARANTINED, Phase, Rollout, Start, State};
 use crate::time::Millis;
 
 pub use self::command::{Command, Refused, command};
@@ -114,14 +114,7 @@ impl Turn {
         };
         if outcome == Outcome::Succeeded {
             let target = rollout.start.target;
-            let before = self.state.stable.replace(target);
-            self.state
-                .last_good
-                .retain(|known| known.digest != target.digest);
-            self.state
-                .last_good
-                .splice(0..0, before.filter(|one| one.digest != target.digest));
-            self.state.last_good.truncate(MAX_LAST_GOOD);
+            self.state.adopt(target);
             // The next line of rollouts begins elsewhere.
             self.state.salt = self.state.salt.after(&target.digest);
         }

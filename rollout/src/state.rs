@@ -222,6 +222,17 @@ impl State {
         }
     }
 
+    /// What all nodes have becomes what is stable, without a rollout: they had it before there was one.
+    pub fn adopt(&mut self, release: Release) {
+        let before = self.stable.replace(release);
+        let before = before.filter(|one| one.digest != release.digest);
+        self.last_good
+            .retain(|known| known.digest != release.digest);
+        self.last_good.splice(0..0, before);
+        self.last_good.truncate(MAX_LAST_GOOD);
+        self.quarantined.retain(|digest| *digest != release.digest);
+    }
+
     /// Every release that some node may be told to have: none of them may be deleted.
     pub fn in_use(&self) -> impl Iterator<Item = Release> {
         let rollout = self.rollout.iter();

@@ -7,7 +7,7 @@
 //! | `/apisix/admin/consumers/{username}/credentials[/{id}]` | A consumer's credentials |
 //! | `/apisix/admin/schema/{kind}` | The JSON Schema of a kind |
 //! | `/fleets/{fleet}/apisix/admin/…` | The same for any fleet |
-//! | `/v1/fleets` | The fleets of this server |
+//! | `/v1/fleets[/{fleet}]` | The fleets that are served; PUT defines one, for every server on the same store |
 //! | `/v1/fleets/{fleet}/settings` | What Envoy and gRPC must know of a fleet and APISIX's keys don't say: listeners and the like |
 //! | `/v1/fleets/{fleet}/releases[/{seq}]` | The releases of a fleet; POST cuts one of what is in force |
 //! | `/v1/fleets/{fleet}/releases/{seq}/diff/{seq}` | What is different between two of them |
@@ -26,7 +26,6 @@
 //! `If-Match` and `If-None-Match: *` as a compare-and-swap that answers 412 when it lost. Errors are
 //! always JSON. Duplicate keys in a body are refused, because two readers would not agree on its meaning.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -37,11 +36,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{any, get, post};
 use bellwether_xds::nodes::Nodes;
 use http::{HeaderMap, HeaderValue, Method, header};
-use tokio::sync::watch;
 
 use crate::fleet::{DEFAULT_FLEET, Fleet};
-use crate::store::follow::Operator;
-use crate::views::Views;
+use crate::fleets::{Directory, Served};
 
 mod access;
 mod answer;
@@ -49,6 +46,7 @@ mod auth;
 mod body;
 mod delete;
 mod document;
+mod fleets;
 mod own;
 mod page;
 mod patch;
@@ -72,18 +70,13 @@ use answer::Problem;
 /// of what ADC would use then.
 const SERVER: &str = "APISIX/3.13.0";
 
-/// The fleets of this server, by name. Behind a `watch`, so that they can change while it runs.
-pub type Fleets = watch::Receiver<Arc<BTreeMap<String, Fleet>>>;
-
 /// What the Admin API needs to know of the rest of the server.
 #[derive(Clone)]
 pub struct AdminState {
-    /// The fleets, latest wins.
-    pub fleets: Fleets,
-    /// What the clients of each fleet get.
-    pub views: Arc<BTreeMap<String, Views>>,
-    /// Where an operator says that the store is to be believed in what it says of settings.
-    pub settings_operator: Operator,
+    /// The fleets that are served, latest wins.
+    pub fleets: Served,
+    /// Where they are defined; `None`: nobody defines any while this server runs.
+    pub directory: Option<Directory>,
     /// The connected nodes.
     pub nodes: Nodes,
     /// Who may call.
@@ -125,7 +118,11 @@ pub fn router(state: AdminState) -> Router {
         .route("/apisix/admin/{*path}", any(default_fleet))
         .route("/fleets/{fleet}/apisix/admin", any(root))
         .route("/fleets/{fleet}/apisix/admin/{*path}", any(named_fleet))
-        .route("/v1/fleets", get(own::fleets))
+        .route("/v1/fleets", get(fleets::list))
+        .route(
+            "/v1/fleets/{fleet}",
+            get(fleets::get).put(fleets::put).delete(fleets::delete),
+        )
         .route("/v1/fleets/{fleet}/accept-store", post(own::accept_store))
         .route(
             "/v1/fleets/{fleet}/settings",

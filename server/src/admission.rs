@@ -17,7 +17,9 @@ use bellwether_xds::nodes::Identity;
 use bellwether_xds::{Admission, Admitted, Peer, Status};
 use tokio::sync::watch;
 
-use crate::views::{SECRETS, Secrets, Views};
+use crate::fleet::Fleet;
+use crate::fleets::Served;
+use crate::views::{SECRETS, Secrets};
 
 pub use identity::{Identities, Trusted};
 pub use rules::{BadRules, Rules};
@@ -26,7 +28,7 @@ pub use tokens::{BadTokens, TOKEN_FILE_LINE, Tokens};
 /// The fleets of this server by name, each with what its nodes get.
 #[derive(Clone, Debug)]
 pub struct Fleets {
-    views: BTreeMap<String, Views>,
+    served: Served,
     identities: Identities,
     /// Whether nodes that nothing vouches for get secrets too.
     secrets_for_anyone: bool,
@@ -35,28 +37,31 @@ pub struct Fleets {
 impl Fleets {
     /// A node gets what its kind of client gets in its fleet.
     #[must_use]
-    pub fn new(
-        views: BTreeMap<String, Views>,
-        identities: Identities,
-        secrets_for_anyone: bool,
-    ) -> Self {
+    pub fn new(served: Served, identities: Identities, secrets_for_anyone: bool) -> Self {
         Self {
-            views,
+            served,
             identities,
             secrets_for_anyone,
         }
     }
 
     /// With one fleet every node is in it; with several it must name one of them.
-    fn by_its_own_word(&self, node: &Node) -> Result<String, Status> {
-        if let Some((only, _)) = self
-            .views
-            .first_key_value()
-            .filter(|_| self.views.len() == 1)
-        {
+    fn by_its_own_word(
+        fleets: &BTreeMap<String, Fleet>,
+        vouched_for: Option<&Trusted>,
+        node: &Node,
+    ) -> Result<String, Status> {
+        let only = fleets.first_key_value().filter(|_| fleets.len() == 1);
+        if let Some((only, _)) = only {
             return Ok(only.clone());
         }
-        if self.views.contains_key(&node.cluster) {
+        if let Some(Trusted { by, .. }) = vouched_for {
+            return Err(Status::permission_denied(format!(
+                "the {by} of node {:?} does not say of which fleet it is, and there are several",
+                clean(&node.id),
+            )));
+        }
+        if fleets.contains_key(&node.cluster) {
             return Ok(node.cluster.clone());
         }
         Err(Status::not_found(format!(
@@ -67,15 +72,20 @@ impl Fleets {
     }
 
     /// `node.cluster` may be anything that is no other fleet: in Envoy it is the name of a service.
-    fn by_identity(&self, fleet: String, by: &str, node: &Node) -> Result<String, Status> {
+    fn by_identity(
+        fleets: &BTreeMap<String, Fleet>,
+        fleet: String,
+        by: &str,
+        node: &Node,
+    ) -> Result<String, Status> {
         let named = &node.cluster;
-        if *named != fleet && self.views.contains_key(named) {
+        if *named != fleet && fleets.contains_key(named) {
             return Err(Status::permission_denied(format!(
                 "node {:?} names fleet {named:?} in node.cluster, and its {by} is of fleet {fleet:?}",
                 clean(&node.id),
             )));
         }
-        if !self.views.contains_key(&fleet) {
+        if !fleets.contains_key(&fleet) {
             return Err(Status::not_found(format!(
                 "the {by} of node {:?} is of fleet {fleet:?}, which is not served here",
                 clean(&node.id),
@@ -88,20 +98,21 @@ impl Fleets {
 impl Admission for Fleets {
     fn admit(&self, peer: &Peer, node: &Node) -> Result<Admitted, Status> {
         let trusted = self.identities.identify(peer)?;
+        let fleets = self.served.borrow().clone();
         let fleet = match &trusted {
             Some(Trusted {
                 fleet: Some(fleet),
                 by,
                 ..
-            }) => self.by_identity(fleet.clone(), by, node)?,
-            Some(_) | None => self.by_its_own_word(node)?,
+            }) => Self::by_identity(&fleets, fleet.clone(), by, node)?,
+            other => Self::by_its_own_word(&fleets, other.as_ref(), node)?,
         };
         let secrets = if trusted.is_some() || self.secrets_for_anyone {
             Secrets::Given
         } else {
             Secrets::Withheld
         };
-        let feed = self.views[&fleet].feed(&node.user_agent_name, secrets);
+        let feed = fleets[&fleet].feed(&node.user_agent_name, secrets);
         let mut admitted = Admitted::new(fleet, feed);
         match trusted {
             Some(trusted) => {
@@ -156,6 +167,10 @@ mod tests {
     use tokio::sync::watch;
 
     use super::*;
+    use crate::fleets::Definition;
+    use crate::keys::Prefix;
+    use crate::store::Store;
+    use crate::store::etcd::{EtcdConfig, EtcdStore};
 
     const TOKENS: &str = "0123456789abcdef-of-a fleet=a zone=eu\n0123456789abcdef-of-c fleet=c\n";
     const RULES: &str = r#"
@@ -173,13 +188,23 @@ mod tests {
     }
 
     fn fleets(names: &[&str], rules: bool, tokens: bool, anyone: bool) -> Fleets {
-        let view = |name: &&str| ((*name).to_owned(), Views::idle());
+        let store = EtcdStore::new(EtcdConfig {
+            endpoints: vec!["http://127.0.0.1:1".into()],
+            ..EtcdConfig::default()
+        });
+        let store: Arc<dyn Store> = Arc::new(store.unwrap());
+        let fleet = |name: &&str| {
+            let prefix = Prefix::new(&format!("/{name}")).unwrap();
+            let fleet = Fleet::idle(name, Definition::direct(prefix), store.clone());
+            ((*name).to_owned(), fleet)
+        };
         let identities = Identities {
             rules: rules.then(|| value(Rules::read(RULES).unwrap())),
             tokens: tokens.then(|| value(Tokens::read(TOKENS).unwrap())),
             changes: None,
         };
-        Fleets::new(names.iter().map(view).collect(), identities, anyone)
+        let served = Arc::new(names.iter().map(fleet).collect());
+        Fleets::new(watch::channel(served).1, identities, anyone)
     }
 
     fn of(cluster: &str) -> Node {

@@ -21,12 +21,10 @@ use tracing::{info, warn};
 
 use crate::admin::{self, AdminState, Keys};
 use crate::admission::Fleets;
-use crate::cli::ServeArgs;
+use crate::cli::{NamedStore, ServeArgs};
+use crate::fleets::{self, follow_fleets};
 use crate::metrics::XdsMetrics;
-use crate::publish::publish;
-use crate::settings::follow_settings;
 use crate::store::follow::FollowOptions;
-use crate::views::Views;
 
 pub use logging::init as init_logging;
 pub use open::open_store;
@@ -73,22 +71,23 @@ pub async fn bind(args: &ServeArgs, key_of_env: Option<&str>) -> anyhow::Result<
     let admin_listener = listen("--admin-listen", args.admin_listen).await?;
     let store = open_store(&args.store).await?;
 
-    let mut known = BTreeMap::new();
-    let settings = follow_settings(fleets.keys(), &store, FollowOptions::default());
-    let mut views = BTreeMap::new();
-    for (name, prefix) in &fleets {
-        let (fleet, feed) = publish(name, prefix, &store, FollowOptions::default());
-        known.insert(name.clone(), fleet);
-        let of_fleet = settings.feeds[name].clone();
-        views.insert(name.clone(), Views::start(name, feed, of_fleet));
+    let mut others = BTreeMap::new();
+    for NamedStore { name, store } in &args.other_store {
+        others.insert(name.clone(), open_store(&args.store.at(store)).await?);
     }
-    let known = Arc::new(known);
+    let nodes = Nodes::start();
+    let directory = follow_fleets(fleets::Config {
+        fixed: fleets,
+        store,
+        others,
+        options: FollowOptions::default(),
+        nodes: nodes.clone(),
+    });
     let mut registry = prometheus_client::registry::Registry::default();
     let (going_down, goes_down) = watch::channel(false);
-    let nodes = Nodes::start();
     let discovery = Discovery {
         admission: Arc::new(Fleets::new(
-            views.clone(),
+            directory.served.clone(),
             identities,
             args.port.secrets_for_anyone(),
         )),
@@ -96,14 +95,12 @@ pub async fn bind(args: &ServeArgs, key_of_env: Option<&str>) -> anyhow::Result<
         nodes: nodes.clone(),
         going_down: goes_down,
     };
-    let (_, fleets) = watch::channel(Arc::clone(&known));
     let state = AdminState {
-        fleets,
-        views: Arc::new(views),
-        settings_operator: settings.operator,
+        fleets: directory.served.clone(),
+        metrics: metrics::text(registry, directory.served.clone()),
+        directory: Some(directory),
         nodes,
         keys: Arc::new(keys),
-        metrics: metrics::text(registry, known),
         metrics_need_key: args.metrics_need_key,
     };
     Ok(Bound {

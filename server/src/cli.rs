@@ -14,6 +14,7 @@ use clap::{Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, V
 mod apply;
 mod client;
 mod documents;
+mod fleet;
 mod fleet_settings;
 pub mod inspect;
 mod nodes;
@@ -31,7 +32,7 @@ mod summary;
 pub use inspect::InspectArgs;
 pub use output::Io;
 pub use port::{ClientAuthArg, PortArgs, SecretsArg};
-pub use serve::{FleetArg, ServeArgs, StoreArgs};
+pub use serve::{FleetArg, NamedStore, ServeArgs, StoreArgs};
 pub use store_url::{BadStoreUrl, StoreUrl};
 
 use client::Client;
@@ -73,6 +74,8 @@ enum Command {
     Diff(apply::DiffArgs),
     /// Show, write or reset the settings of a fleet: what APISIX's keys don't say to Envoy and gRPC
     Settings(fleet_settings::SettingsArgs),
+    /// Define, list, show and delete fleets
+    Fleet(fleet::FleetArgs),
     /// Show the connected nodes, or one of them
     Nodes(nodes::NodesArgs),
     /// Cut, list, show and compare releases
@@ -212,6 +215,7 @@ pub async fn run(args: impl IntoIterator<Item = OsString>, env: &Env, io: &mut I
             }
         },
         Command::Settings(args) => fleet_settings::settings(&args, env, io).await,
+        Command::Fleet(args) => fleet::fleet(&args, env, io).await,
         Command::Nodes(args) => nodes::nodes(&args, env, io).await,
         Command::Release(args) => release::release(&args, env, io).await,
         Command::Status(args) => nodes::status(&args, env, io).await,

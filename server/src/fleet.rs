@@ -4,32 +4,97 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bellwether::snapshot::Snapshot;
+use bellwether_xds::{Feed, SnapshotFeed};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
+use crate::fleets::Definition;
 use crate::keys::Prefix;
 use crate::settings::SettingsStatus;
+use crate::staged::{Staged, StagedStatus};
 use crate::store::Store;
 use crate::store::follow::Operator;
 pub use crate::store::status::{StoreState, StoreStatus};
-use crate::views::Translation;
+use crate::views::{Secrets, Translation, Views};
 
 /// The fleet that `/apisix/admin` and unnamed nodes mean.
 pub const DEFAULT_FLEET: &str = "default";
 
-/// One fleet, as the Admin API sees it.
+/// One fleet, as the rest of the server sees it. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Fleet {
     /// Its name.
     pub name: String,
-    /// Where its configuration is.
-    pub prefix: Prefix,
+    /// How it is defined.
+    pub definition: Arc<Definition>,
     /// The store that holds it.
     pub store: Arc<dyn Store>,
     /// How it does, latest wins.
     pub status: watch::Receiver<Arc<FleetStatus>>,
     /// Where an operator says that the store is to be believed.
     pub operator: Operator,
+    /// Its configuration as it stands, for each kind of client.
+    pub views: Views,
+    /// What its nodes get of that.
+    pub serving: Serving,
+}
+
+/// What the nodes of a fleet get.
+#[derive(Clone, Debug)]
+pub enum Serving {
+    /// It is not known yet how it is defined. Nothing is ever sent here; whoever waits is let go when
+    /// the sender is.
+    NotYet(Arc<watch::Sender<Option<Arc<Snapshot>>>>, SnapshotFeed),
+    /// The configuration as it stands.
+    Direct,
+    /// Releases.
+    Staged(Staged),
+}
+
+impl Fleet {
+    /// One that nothing is done for: a part of a server of one's own.
+    #[must_use]
+    pub fn idle(name: &str, definition: Definition, store: Arc<dyn Store>) -> Self {
+        Self {
+            name: name.to_owned(),
+            definition: Arc::new(definition),
+            store,
+            status: watch::channel(Arc::default()).1,
+            operator: Operator::default(),
+            views: Views::idle(),
+            serving: Serving::Direct,
+        }
+    }
+
+    /// What the keys of its configuration start with.
+    #[must_use]
+    pub fn prefix(&self) -> &Prefix {
+        &self.definition.prefix
+    }
+
+    /// How it is served in stages, if it is.
+    #[must_use]
+    pub fn staged(&self) -> Option<&Staged> {
+        match &self.serving {
+            Serving::Staged(staged) => Some(staged),
+            Serving::Direct | Serving::NotYet(..) => None,
+        }
+    }
+
+    /// What a node gets that calls itself `user_agent`.
+    #[must_use]
+    pub fn feed(&self, user_agent: &str, secrets: Secrets) -> Feed {
+        match &self.serving {
+            Serving::NotYet(_, waiting) => waiting.clone().into(),
+            Serving::Direct => self.views.feed(user_agent, secrets).into(),
+            Serving::Staged(staged) => {
+                // What can't be expressed in the draft is told as well.
+                let _ = self.views.feed(user_agent, secrets);
+                staged.feed(self.views.view(user_agent, secrets))
+            }
+        }
+    }
 }
 
 /// How a fleet does. `/v1/status` answers a list of these.
@@ -53,6 +118,9 @@ pub struct FleetStatus {
     pub problems: Vec<KeyProblem>,
     /// Keys that are in force but not as their author meant, in key order.
     pub warnings: Vec<KeyProblem>,
+    /// What is served of its releases; `None` in direct mode.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub staged: Option<StagedStatus>,
     /// The fleet's settings.
     #[serde(default)]
     pub settings: SettingsStatus,

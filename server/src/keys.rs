@@ -3,6 +3,8 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// What Bellwether writes for itself stays under this prefix, outside of any fleet's.
 pub const OWN_PREFIX: &str = "/bellwether/";
 
@@ -295,7 +297,8 @@ pub enum Key {
 }
 
 /// A fleet's prefix: starts with a slash, does not end with one, is not under `/bellwether`.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
 pub struct Prefix(String);
 
 /// Why a prefix can't be a fleet's.
@@ -335,6 +338,13 @@ impl Prefix {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// Whether one of the two holds keys of the other.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        let (a, b) = (self.range(), other.range());
+        a.starts_with(&b) || b.starts_with(&a)
     }
 
     /// What every key of the fleet starts with: `/apisix/`.
@@ -391,6 +401,20 @@ impl Prefix {
     pub fn parse(&self, key: &str) -> Option<Key> {
         let path = key.strip_prefix(&self.0)?.strip_prefix('/')?;
         Some(parse(path))
+    }
+}
+
+impl TryFrom<String> for Prefix {
+    type Error = BadPrefix;
+
+    fn try_from(text: String) -> Result<Self, BadPrefix> {
+        Self::new(&text)
+    }
+}
+
+impl From<Prefix> for String {
+    fn from(prefix: Prefix) -> Self {
+        prefix.0
     }
 }
 

@@ -4,11 +4,13 @@
 
 pub mod admin;
 pub mod admission;
+mod adopt;
 pub mod app;
 pub mod catalog;
 pub mod cli;
 pub mod clock;
 pub mod fleet;
+pub mod fleets;
 mod json;
 pub mod keys;
 pub mod metrics;
@@ -17,5 +19,6 @@ pub mod publish;
 pub mod release;
 pub mod schema;
 pub mod settings;
+pub mod staged;
 pub mod store;
 pub mod views;

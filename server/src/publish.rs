@@ -11,12 +11,13 @@ use bellwether::step::Published;
 use bellwether_xds::SnapshotFeed;
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 
 use crate::catalog::Catalog;
-use crate::fleet::{Fleet, FleetStatus, KeyProblem};
+use crate::fleet::{FleetStatus, KeyProblem};
 use crate::keys::Prefix;
-use crate::store::follow::{FollowOptions, Follower, follow};
+use crate::store::follow::{FollowOptions, Follower, Operator, follow};
 use crate::store::{Batch, Store};
 use journal::Journal;
 
@@ -42,13 +43,25 @@ struct Publisher {
     status: watch::Sender<Arc<FleetStatus>>,
 }
 
-/// Starts to follow a fleet. It goes on until the process ends.
+/// What comes of following a fleet.
+#[derive(Debug)]
+pub struct Following {
+    /// The newest consistent snapshot.
+    pub snapshots: SnapshotFeed,
+    /// How the fleet does.
+    pub status: watch::Receiver<Arc<FleetStatus>>,
+    /// Where an operator says that the store is to be believed.
+    pub operator: Operator,
+}
+
+/// Starts to follow a fleet, for as long as `tasks` are there.
 pub fn publish(
     name: &str,
     prefix: &Prefix,
     store: &Arc<dyn Store>,
     options: FollowOptions,
-) -> (Fleet, SnapshotFeed) {
+    tasks: &mut JoinSet<()>,
+) -> Following {
     let (snapshots, feed) = watch::channel(None);
     let first = FleetStatus {
         fleet: name.to_owned(),
@@ -67,15 +80,12 @@ pub fn publish(
         snapshots,
         status,
     };
-    tokio::spawn(publisher.run());
-    let fleet = Fleet {
-        name: name.to_owned(),
-        prefix: prefix.clone(),
-        store: store.clone(),
+    tasks.spawn(publisher.run());
+    Following {
+        snapshots: feed,
         status: statuses,
         operator,
-    };
-    (fleet, feed)
+    }
 }
 
 impl Publisher {

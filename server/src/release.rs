@@ -6,6 +6,7 @@
 //! when releases are pruned.
 
 mod blobs;
+mod draft;
 mod prune;
 
 use std::collections::BTreeSet;
@@ -20,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use crate::keys;
 use crate::store::{Commit, Guard, KeyValue, Revision, Store, StoreError, Txn, Write};
 
+pub use self::draft::{DraftError, cut};
 pub use self::prune::Pruned;
 
 /// How often a release is tried again that another server's work came between.

@@ -14,12 +14,13 @@ use std::sync::Arc;
 use bellwether::snapshot::Snapshot;
 use bellwether_envoy::settings::Kind;
 use bellwether_envoy::{Client, Settings};
+use bellwether_rollout::content;
 use bellwether_xds::SnapshotFeed;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
+use tokio::task::JoinSet;
 
 use crate::settings::SettingsFeed;
-use curtain::Curtain;
 pub use render::render;
 pub use worker::SECRETS;
 use worker::{Work, Worker};
@@ -116,7 +117,7 @@ impl Views {
         let (envoy, grpc) = (translate(Client::Envoy), translate(Client::Grpc));
         let envoy = one("envoy", envoy, Secrets::Given, &native);
         let grpc = one("grpc", grpc, Secrets::Given, &native);
-        let hide = Work::Hide(Curtain::default());
+        let hide = Work::Hide(Box::default());
         let less = one("native_without_secrets", hide, Secrets::Withheld, &native);
         let mut from_less =
             |name, client| one(name, translate(client), Secrets::Withheld, &less.feed);
@@ -134,41 +135,58 @@ impl Views {
         (views, workers)
     }
 
-    /// Starts to offer the views of a fleet. It goes on until the process ends.
+    /// Starts to offer the views of a fleet, for as long as `tasks` are there.
     #[must_use]
-    pub fn start(fleet: &str, native: SnapshotFeed, settings: SettingsFeed) -> Self {
+    pub fn start(
+        fleet: &str,
+        native: SnapshotFeed,
+        settings: SettingsFeed,
+        tasks: &mut JoinSet<()>,
+    ) -> Self {
         let (views, workers) = Self::prepare(fleet, native, settings);
         for worker in workers {
-            tokio::spawn(worker.run());
+            tasks.spawn(worker.run());
         }
         views
     }
 
     /// Views that nothing is done for.
-    #[cfg(test)]
-    pub(crate) fn idle() -> Self {
+    #[must_use]
+    pub fn idle() -> Self {
         Self::prepare("", watch::channel(None).1, watch::channel(None).1).0
     }
 
-    /// What a client gets that calls itself `user_agent`. The first of its kind sets the work going.
+    /// The kind of a client that calls itself `user_agent`.
     #[must_use]
-    pub fn feed(&self, user_agent: &str, secrets: Secrets) -> SnapshotFeed {
+    pub fn view(&self, user_agent: &str, secrets: Secrets) -> content::View {
         let kind = match &*self.settings.borrow() {
             Some(in_force) => in_force.settings.kind(user_agent),
             None => Settings::default().kind(user_agent),
         };
         match (secrets, kind) {
-            (Secrets::Given, Kind::Native) => self.native.clone(),
-            (Secrets::Given, Kind::Envoy) => self.envoy.want(),
-            (Secrets::Given, Kind::Grpc) => self.grpc.want(),
-            (Secrets::Withheld, kind) => {
-                let native = self.native_without_secrets.want();
-                match kind {
-                    Kind::Native => native,
-                    Kind::Envoy => self.envoy_without_secrets.want(),
-                    Kind::Grpc => self.grpc_without_secrets.want(),
-                }
-            }
+            (Secrets::Given, Kind::Native) => content::View::Native,
+            (Secrets::Given, Kind::Envoy) => content::View::Envoy,
+            (Secrets::Given, Kind::Grpc) => content::View::Grpc,
+            (Secrets::Withheld, Kind::Native) => content::View::NativeWithoutSecrets,
+            (Secrets::Withheld, Kind::Envoy) => content::View::EnvoyWithoutSecrets,
+            (Secrets::Withheld, Kind::Grpc) => content::View::GrpcWithoutSecrets,
+        }
+    }
+
+    /// What a client gets that calls itself `user_agent`. The first of its kind sets the work going.
+    #[must_use]
+    pub fn feed(&self, user_agent: &str, secrets: Secrets) -> SnapshotFeed {
+        let view = self.view(user_agent, secrets);
+        if secrets == Secrets::Withheld {
+            let _ = self.native_without_secrets.want();
+        }
+        match view {
+            content::View::Native => self.native.clone(),
+            content::View::Envoy => self.envoy.want(),
+            content::View::Grpc => self.grpc.want(),
+            content::View::NativeWithoutSecrets => self.native_without_secrets.want(),
+            content::View::EnvoyWithoutSecrets => self.envoy_without_secrets.want(),
+            content::View::GrpcWithoutSecrets => self.grpc_without_secrets.want(),
         }
     }
 

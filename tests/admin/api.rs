@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use bellwether_server::admin::{AdminState, Keys, Role, router};
 use bellwether_server::fleet::{Fleet, FleetStatus};
+use bellwether_server::fleets::Definition;
 use bellwether_server::keys::Prefix;
 use bellwether_server::store::embedded::{EmbeddedOptions, EmbeddedStore};
 use bellwether_server::store::etcd::EtcdConfig;
@@ -100,12 +101,10 @@ impl Api {
     pub(crate) async fn over_with(store: Arc<dyn Store>, metrics_need_key: bool) -> Self {
         let (status, reader) = watch::channel(Arc::new(FleetStatus::default()));
         let fleet = |name: &str, prefix: &str| {
+            let definition = Definition::direct(Prefix::new(prefix).unwrap());
             let fleet = Fleet {
-                name: name.to_owned(),
-                prefix: Prefix::new(prefix).unwrap(),
-                store: store.clone(),
                 status: reader.clone(),
-                operator: bellwether_server::store::follow::Operator::default(),
+                ..Fleet::idle(name, definition, store.clone())
             };
             (name.to_owned(), fleet)
         };
@@ -115,8 +114,7 @@ impl Api {
         let state = AdminState {
             fleets,
             nodes: nodes.clone(),
-            views: Arc::default(),
-            settings_operator: bellwether_server::store::follow::Operator::default(),
+            directory: None,
             keys: Arc::new(
                 Keys::default()
                     .with(Role::Admin, ADMIN)

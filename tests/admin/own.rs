@@ -69,8 +69,8 @@ async fn status_and_fleets() {
     assert_eq!(
         body["list"],
         json!([
-            {"name": "default", "prefix": "/apisix", "admin": "/apisix/admin"},
-            {"name": "shop", "prefix": "/shop", "admin": "/fleets/shop/apisix/admin"},
+            {"name": "default", "prefix": "/apisix", "mode": "direct", "admin": "/apisix/admin"},
+            {"name": "shop", "prefix": "/shop", "mode": "direct", "admin": "/fleets/shop/apisix/admin"},
         ])
     );
 }

@@ -96,8 +96,7 @@ impl Publisher {
         let state = AdminState {
             fleets: watch::channel(Arc::default()).1,
             nodes,
-            views: Arc::default(),
-            settings_operator: bellwether_server::store::follow::Operator::default(),
+            directory: None,
             keys: Arc::new(keys),
             metrics: Arc::new(move || {
                 let mut text = String::new();

@@ -15,7 +15,7 @@ use tonic::{Code, Status};
 use crate::Discovery;
 use crate::admission::Peer;
 use crate::body::{Message, Outbound};
-use crate::feed::{Directive, Feed, Standing};
+use crate::feed::{Directive, Standing};
 use crate::inbox::Inbox;
 use crate::nodes::{Identity, Reporting};
 use crate::said;
@@ -68,9 +68,11 @@ impl Call {
         let reporting = self.discovery.nodes.reporting(identity.clone()).await;
         reporting.keep(first);
         let mut feed = admitted.feed;
+        let standing = Standing::new(Instant::now());
         let mut told = None;
         loop {
-            self.direct(&mut feed, &identity, &mut told).await?;
+            let directive = feed.directive(&identity, &standing);
+            self.direct(directive, &mut told).await?;
             tokio::select! {
                 report = self.reports.message() => match report? {
                     Some(report) => self.on_report(report, &reporting)?,
@@ -96,11 +98,9 @@ impl Call {
     /// Tells what there is to tell, if it is not what was told last.
     async fn direct(
         &self,
-        feed: &mut Feed,
-        identity: &Identity,
+        directive: Directive,
         told: &mut Option<Directive>,
     ) -> Result<(), Status> {
-        let directive = feed.directive(identity, &Standing::new(Instant::now()));
         if told.as_ref() == Some(&directive) {
             return Ok(());
         }

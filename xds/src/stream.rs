@@ -193,6 +193,9 @@ impl Open {
             return Some(refused);
         }
         loop {
+            if self.pending.is_none() {
+                self.pending = self.session.poll(Instant::now());
+            }
             self.report();
             match self.wait(stream).await {
                 Wake::Request(Ok(Some(request))) => {
@@ -229,9 +232,6 @@ impl Open {
                     return Some(Status::unavailable(text));
                 }
                 Wake::Gone => return None,
-            }
-            if self.pending.is_none() {
-                self.pending = self.session.poll(Instant::now());
             }
         }
     }

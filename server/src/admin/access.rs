@@ -74,8 +74,8 @@ impl Access<'_> {
 
     /// What to answer for an entry. Reads the second key only if the first is not there.
     pub(crate) async fn find(&self, entry: &Entry) -> Result<Option<KeyValue>, Problem> {
-        let found = self.get(&entry.key(&self.fleet.prefix)).await?;
-        match (found, entry.old_key(&self.fleet.prefix)) {
+        let found = self.get(&entry.key(self.fleet.prefix())).await?;
+        match (found, entry.old_key(self.fleet.prefix())) {
             (None, Some(old)) => self.get(&old).await,
             (found, _) => Ok(found),
         }
@@ -83,9 +83,9 @@ impl Access<'_> {
 
     /// What a write has to guard.
     pub(crate) async fn current(&self, entry: &Entry) -> Result<Current, Problem> {
-        let key = entry.key(&self.fleet.prefix);
+        let key = entry.key(self.fleet.prefix());
         let mut slots = vec![(key.clone(), self.get(&key).await?)];
-        if let Some(old) = entry.old_key(&self.fleet.prefix) {
+        if let Some(old) = entry.old_key(self.fleet.prefix()) {
             let found = self.get(&old).await?;
             slots.push((old, found));
         }

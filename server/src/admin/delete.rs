@@ -55,7 +55,7 @@ pub(crate) async fn delete(call: Call<'_>) -> Result<Response, Problem> {
 fn belongings(call: &Call<'_>, entry: &Entry) -> Option<Write> {
     match entry {
         Entry::Item(item) if item.kind == Kind::Consumer => Some(Write::DeletePrefix {
-            prefix: call.access.fleet.prefix.credentials(&item.id),
+            prefix: call.access.fleet.prefix().credentials(&item.id),
         }),
         Entry::Item(_) | Entry::Credential { .. } => None,
     }

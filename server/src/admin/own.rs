@@ -14,7 +14,8 @@ use serde_json::{Value, json};
 use super::AdminState;
 use super::answer::{self, Problem};
 use super::query::Query;
-use crate::fleet::{DEFAULT_FLEET, FleetStatus};
+use crate::fleet::{Fleet, FleetStatus, Serving};
+use crate::store::follow::Operator;
 
 /// How long the list of nodes may take.
 const NODES_PATIENCE: Duration = Duration::from_secs(5);
@@ -26,22 +27,6 @@ pub(crate) fn list_of<T: Serialize>(list: &[T]) -> Value {
     json!({ "list": list, "total": list.len() })
 }
 
-/// `GET /v1/fleets`
-pub(crate) async fn fleets(State(state): State<AdminState>) -> Response {
-    let fleets = state.fleets.borrow().clone();
-    let list: Vec<Value> = fleets
-        .values()
-        .map(|fleet| {
-            let admin = match fleet.name.as_str() {
-                DEFAULT_FLEET => "/apisix/admin".to_owned(),
-                name => format!("/fleets/{name}/apisix/admin"),
-            };
-            json!({ "name": fleet.name, "prefix": fleet.prefix.as_str(), "admin": admin })
-        })
-        .collect();
-    answer::json(&list_of(&list))
-}
-
 /// `POST /v1/fleets/{fleet}/accept-store`
 pub(crate) async fn accept_store(
     State(state): State<AdminState>,
@@ -49,7 +34,13 @@ pub(crate) async fn accept_store(
 ) -> Result<Response, Problem> {
     let fleet = state.fleet(&fleet)?;
     fleet.operator.accept();
-    state.settings_operator.accept();
+    if let Some(staged) = fleet.staged() {
+        staged.operator.accept();
+    }
+    let directory = state.directory.iter();
+    directory
+        .flat_map(|directory| &directory.operators)
+        .for_each(Operator::accept);
     Ok(answer::json(
         &json!({ "fleet": fleet.name, "accepted": true }),
     ))
@@ -68,10 +59,9 @@ fn statuses(state: &AdminState) -> Vec<FleetStatus> {
         .values()
         .map(|fleet| {
             let mut status = (**fleet.status.borrow()).clone();
-            if let Some(views) = state.views.get(&fleet.name) {
-                status.settings = views.settings();
-                status.translations = views.translations();
-            }
+            status.staged = fleet.staged().map(|one| (**one.status.borrow()).clone());
+            status.settings = fleet.views.settings();
+            status.translations = fleet.views.translations();
             status
         })
         .collect()
@@ -144,9 +134,17 @@ pub(crate) async fn alive() -> Response {
 /// `GET /readyz`
 pub(crate) async fn ready(State(state): State<AdminState>) -> Response {
     let fleets = state.fleets.borrow().clone();
+    let is_pending = |fleet: &&Fleet| {
+        let unserved = match &fleet.serving {
+            Serving::NotYet(..) => true,
+            Serving::Direct => false,
+            Serving::Staged(staged) => staged.view.borrow().is_none(),
+        };
+        unserved || fleet.status.borrow().revision == 0
+    };
     let pending: Vec<&str> = fleets
         .values()
-        .filter(|fleet| fleet.status.borrow().revision == 0)
+        .filter(is_pending)
         .map(|fleet| fleet.name.as_str())
         .collect();
     if pending.is_empty() {

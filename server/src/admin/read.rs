@@ -35,7 +35,7 @@ pub(crate) async fn one(call: Call<'_>) -> Result<Response, Problem> {
 pub(crate) async fn list(call: Call<'_>) -> Result<Response, Problem> {
     let collection = call.target.collection;
     let selection = Selection::parse(collection.subject(), &call.query)?;
-    let prefix = call.access.fleet.prefix.clone();
+    let prefix = call.access.fleet.prefix().clone();
     let mut found = Vec::new();
     // The old directory first: an entry that moves to the new one in the meantime is seen at least once.
     for directory in directories(&collection, &prefix) {

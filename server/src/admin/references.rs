@@ -150,7 +150,7 @@ pub(crate) fn abandon(access: Access<'_>, item: &Item) -> Hold {
 
 /// The first item of a kind that refers to `item`.
 async fn user(access: Access<'_>, kind: Kind, item: &Item) -> Result<Option<Item>, Problem> {
-    let prefix = access.fleet.prefix.clone();
+    let prefix = access.fleet.prefix().clone();
     let mut entries = Vec::new();
     for directory in [kind.old_directory(), Some(kind.directory())]
         .into_iter()

@@ -7,7 +7,6 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
-use bellwether_rollout::Millis;
 use bellwether_rollout::content::{self, Changed, Item};
 use http::StatusCode;
 use serde::Deserialize;
@@ -17,10 +16,8 @@ use super::access::{aside, bounded};
 use super::answer::{self, Problem};
 use super::own::list_of;
 use super::{AdminState, body};
-use crate::clock::unix_ms;
 use crate::fleet::Fleet;
-use crate::release::{Cut, Header, ReleaseError, Releases};
-use crate::views::render;
+use crate::release::{DraftError, Header, ReleaseError, Releases, cut};
 
 /// Characters of a reason, or of an author's name.
 const TEXT_MAX: usize = 1_000;
@@ -56,34 +53,7 @@ pub(crate) async fn create(
             "reason and author have more than {TEXT_MAX} characters"
         )));
     }
-    let in_force = state
-        .views
-        .get(&fleet.name)
-        .and_then(|views| views.in_force());
-    let Some((native, settings)) = in_force else {
-        return Err(Problem::Unready(format!(
-            "nothing is in force in fleet {:?}: it has not been read yet, or it has no keys",
-            fleet.name
-        )));
-    };
-    let cut = Cut {
-        author: asked.author,
-        reason: asked.reason,
-        now: Millis(unix_ms()),
-        revision: native.position().map_or(0, |position| position.revision),
-    };
-    let items = aside(move || render(&native, &settings)).await?;
-    let items = items.map_err(|error| {
-        Problem::Unready(format!("a defect of this server, nothing was cut: {error}"))
-    })?;
-    let (header, new) = bounded(PATIENCE, of(&fleet).create(items, &cut)).await?;
-    tracing::info!(
-        fleet = fleet.name,
-        seq = header.seq,
-        new,
-        reason = cut.reason,
-        "release cut"
-    );
+    let (header, new) = bounded(PATIENCE, cut(&fleet, &asked.author, &asked.reason)).await?;
     let status = if new {
         StatusCode::CREATED
     } else {
@@ -182,6 +152,17 @@ fn change(one: &Changed) -> Value {
         "bytes_before": one.before,
         "bytes_after": one.after,
     })
+}
+
+impl From<DraftError> for Problem {
+    fn from(error: DraftError) -> Self {
+        match error {
+            DraftError::Release(error) => error.into(),
+            DraftError::NothingInForce(_) | DraftError::Defect(_) => {
+                Self::Unready(error.to_string())
+            }
+        }
+    }
 }
 
 impl From<ReleaseError> for Problem {

@@ -79,7 +79,7 @@ pub(crate) async fn delete(
 }
 
 /// Writes if nothing has changed since it was looked at; what was there, and the revision of the write.
-async fn swap(
+pub(super) async fn swap(
     access: &Access<'_>,
     precondition: &Precondition,
     key: &str,

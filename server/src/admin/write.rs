@@ -72,7 +72,7 @@ pub(crate) async fn post(call: Call<'_>, bytes: Bytes) -> Result<Response, Probl
 /// A new id: the revision of a write that was made for nothing else, so no two are ever the same.
 async fn mint(call: &Call<'_>, tries: u32) -> Result<String, Problem> {
     let scratch = Write::Put {
-        key: call.access.fleet.prefix.scratch(),
+        key: call.access.fleet.prefix().scratch(),
         value: Bytes::from(tries.to_string()),
         lease: None,
     };
@@ -187,7 +187,7 @@ fn transaction(
             "the value has {size} bytes, the store takes at most {MAX_VALUE_BYTES}"
         )));
     }
-    let key = entry.key(&call.access.fleet.prefix);
+    let key = entry.key(call.access.fleet.prefix());
     let moved = current.present().filter(|present| *present != key);
     let mut writes: Vec<Write> = moved
         .map(|old| Write::Delete {
@@ -216,7 +216,7 @@ fn written(
         true => StatusCode::CREATED,
         false => StatusCode::OK,
     };
-    let key = entry.key(&call.access.fleet.prefix);
+    let key = entry.key(call.access.fleet.prefix());
     tracing::info!(%key, %revision, created, "configuration written");
     let body = json!({
         "key": key,

@@ -1,6 +1,5 @@
 //! Owns the metrics of fleets and how all metrics become text. Must not know: who scrapes them.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -9,7 +8,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::Registry;
 
-use crate::fleet::{Fleet, FleetStatus, StoreState};
+use crate::fleet::{FleetStatus, StoreState};
+use crate::fleets::Served;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfFleet {
@@ -78,6 +78,23 @@ impl FleetGauges {
         registry.register("resources", "Resources served", self.resources.clone());
     }
 
+    /// A fleet that is not served any more is not told of.
+    fn clear(&self) {
+        for family in [
+            &self.revision,
+            &self.synced_to,
+            &self.store_live,
+            &self.store_frozen,
+            &self.resyncs,
+            &self.bad_keys,
+            &self.warnings,
+        ] {
+            family.clear();
+        }
+        self.keys.clear();
+        self.resources.clear();
+    }
+
     fn set(&self, status: &FleetStatus) {
         let fleet = OfFleet {
             fleet: status.fleet.clone(),
@@ -120,12 +137,13 @@ impl FleetGauges {
 /// Every metric of the server in Prometheus' text format, as of now.
 pub(super) fn text(
     mut registry: Registry,
-    fleets: Arc<BTreeMap<String, Fleet>>,
+    fleets: Served,
 ) -> Arc<dyn Fn() -> String + Send + Sync> {
     let gauges = FleetGauges::default();
     gauges.register(&mut registry);
     Arc::new(move || {
-        for fleet in fleets.values() {
+        gauges.clear();
+        for fleet in fleets.borrow().values() {
             gauges.set(&fleet.status.borrow());
         }
         let mut text = String::new();

@@ -12,7 +12,7 @@ use tracing::warn;
 
 use crate::admission::{Identities, Rules, Tokens};
 use crate::cli::PortArgs;
-use crate::keys::Prefix;
+use crate::fleets::Definition;
 
 /// TLS of the discovery port, if it was asked for.
 pub(super) async fn tls(args: &PortArgs) -> anyhow::Result<Option<Tls>> {
@@ -26,7 +26,7 @@ pub(super) async fn tls(args: &PortArgs) -> anyhow::Result<Option<Tls>> {
 /// What vouches for nodes. Says what is better not done.
 pub(super) async fn identities(
     args: &PortArgs,
-    fleets: &BTreeMap<String, Prefix>,
+    fleets: &BTreeMap<String, Definition>,
 ) -> anyhow::Result<Identities> {
     let rules = match &args.xds_identity_file {
         Some(path) => Some(
@@ -60,12 +60,12 @@ pub(super) async fn identities(
 }
 
 /// Says what must be a mistake.
-fn look_at(option: &str, named: &BTreeSet<&str>, fleets: &BTreeMap<String, Prefix>) {
+fn look_at(option: &str, named: &BTreeSet<&str>, fleets: &BTreeMap<String, Definition>) {
     if named.is_empty() {
         warn!("{option} names nobody: every proxy is refused");
     }
     for fleet in named.iter().filter(|fleet| !fleets.contains_key(**fleet)) {
-        warn!("{option} names fleet {fleet:?}, which is not served here");
+        warn!("{option} names fleet {fleet:?}, which this server was not started with");
     }
 }
 

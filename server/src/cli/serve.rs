@@ -10,10 +10,8 @@ use clap::Args;
 
 use super::{CliError, PortArgs, StoreUrl};
 use crate::admin::{KEY_FILE_LINE, Keys};
+use crate::fleets::{Definition, check_name};
 use crate::keys::Prefix;
-
-/// Characters of a fleet's name. It is part of keys and of paths.
-const FLEET_NAME_CHARS_MAX: usize = 64;
 
 /// Where configuration is kept, and who we are there.
 #[derive(Clone, Debug, Args)]
@@ -42,6 +40,17 @@ pub struct StoreArgs {
     pub etcd_key_file: Option<PathBuf>,
 }
 
+impl StoreArgs {
+    /// The same for another store.
+    #[must_use]
+    pub fn at(&self, store: &StoreUrl) -> Self {
+        Self {
+            store: store.clone(),
+            ..self.clone()
+        }
+    }
+}
+
 /// The options of `serve`.
 #[derive(Clone, Debug, Args)]
 pub struct ServeArgs {
@@ -56,6 +65,10 @@ pub struct ServeArgs {
         default_value = "default=/apisix"
     )]
     pub fleets: Vec<FleetArg>,
+    /// Another store, for fleets that are defined to be in it; reached with the same user and files as
+    /// the first; can be given again
+    #[arg(long, value_name = "NAME=STORE")]
+    pub other_store: Vec<NamedStore>,
     /// Where proxies connect, and who may.
     #[command(flatten)]
     pub port: PortArgs,
@@ -82,21 +95,21 @@ impl ServeArgs {
     ///
     /// # Errors
     /// Two have the same name, or one's prefix lies within another's.
-    pub fn fleets(&self) -> Result<BTreeMap<String, Prefix>, CliError> {
-        let mut fleets: BTreeMap<String, Prefix> = BTreeMap::new();
+    pub fn fleets(&self) -> Result<BTreeMap<String, Definition>, CliError> {
+        let mut fleets: BTreeMap<String, Definition> = BTreeMap::new();
         for FleetArg { name, prefix } in &self.fleets {
             for (other, taken) in &fleets {
                 if name == other {
                     return Err(CliError::Usage(format!("fleet {name:?} is given twice")));
                 }
-                let (a, b) = (prefix.range(), taken.range());
-                if a.starts_with(&b) || b.starts_with(&a) {
+                let taken = &taken.prefix;
+                if prefix.overlaps(taken) {
                     return Err(CliError::Usage(format!(
                         "the prefixes of the fleets {other:?} and {name:?} overlap: {taken} and {prefix}"
                     )));
                 }
             }
-            fleets.insert(name.clone(), prefix.clone());
+            fleets.insert(name.clone(), Definition::direct(prefix.clone()));
         }
         self.port.check(fleets.len())?;
         Ok(fleets)
@@ -129,6 +142,31 @@ impl ServeArgs {
     }
 }
 
+/// `NAME=STORE`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedStore {
+    /// What definitions of fleets call it.
+    pub name: String,
+    /// Where it is.
+    pub store: StoreUrl,
+}
+
+impl FromStr for NamedStore {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, store) = text.split_once('=').ok_or("must be NAME=STORE")?;
+        check_name(name).map_err(|bad| bad.to_string())?;
+        let store = store
+            .parse()
+            .map_err(|bad: super::BadStoreUrl| bad.to_string())?;
+        Ok(Self {
+            name: name.to_owned(),
+            store,
+        })
+    }
+}
+
 /// `NAME=PREFIX`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FleetArg {
@@ -143,12 +181,7 @@ impl FromStr for FleetArg {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (name, prefix) = text.split_once('=').ok_or("must be NAME=PREFIX")?;
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
-        if name.is_empty() || name.len() > FLEET_NAME_CHARS_MAX || !name.chars().all(plain) {
-            return Err(format!(
-                "a fleet's name has 1 to {FLEET_NAME_CHARS_MAX} letters, digits, dots, dashes and underscores"
-            ));
-        }
+        check_name(name).map_err(|bad| bad.to_string())?;
         let prefix = Prefix::new(prefix).map_err(|bad| bad.to_string())?;
         Ok(Self {
             name: name.to_owned(),
@@ -175,7 +208,7 @@ mod tests {
         serve: ServeArgs,
     }
 
-    fn fleets(texts: &[&str]) -> Result<BTreeMap<String, Prefix>, String> {
+    fn fleets(texts: &[&str]) -> Result<BTreeMap<String, Definition>, String> {
         let args = std::iter::once("x").chain(texts.iter().flat_map(|text| ["--fleet", text]));
         let only = Only::try_parse_from(args).map_err(|error| error.to_string())?;
         only.serve.fleets().map_err(|error| error.to_string())
@@ -184,7 +217,7 @@ mod tests {
     #[test]
     fn fleets_are_apart() {
         let two = fleets(&["a=/a", "b=/ab/"]).unwrap();
-        assert_eq!(two["b"].as_str(), "/ab");
+        assert_eq!(two["b"].prefix.as_str(), "/ab");
         for (texts, reason) in [
             (&["a=/a", "a=/b"][..], "given twice"),
             (&["a=/a", "b=/a/b"], "overlap"),

@@ -6,7 +6,6 @@ use bellwether::snapshot::{Inconsistent, Snapshot};
 use bellwether_envoy::{Client, Settings};
 use bellwether_rollout::content::{Item, View};
 
-use super::curtain::Curtain;
 use super::worker::Work;
 
 /// Every resource of every view. Long work where there are many: 100,000 routes take seconds.
@@ -25,7 +24,7 @@ pub fn render(native: &Snapshot, settings: &Settings) -> Result<Vec<Item>, Incon
     let translate = |client| Work::Translate(client, None);
     add(View::Envoy, &made(translate(Client::Envoy), native).upserts);
     add(View::Grpc, &made(translate(Client::Grpc), native).upserts);
-    let less = made(Work::Hide(Curtain::default()), native);
+    let less = made(Work::Hide(Box::default()), native);
     add(View::NativeWithoutSecrets, &less.upserts);
     let less = Snapshot::default().next("", less)?;
     let envoy = made(translate(Client::Envoy), &less);

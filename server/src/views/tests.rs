@@ -12,16 +12,19 @@ struct Bench {
     native: watch::Sender<Option<Arc<Snapshot>>>,
     settings: watch::Sender<Option<Arc<InForce>>>,
     views: Views,
+    _tasks: JoinSet<()>,
 }
 
 impl Bench {
     fn new() -> Self {
         let (native, feed) = watch::channel(None);
         let (settings, in_force) = watch::channel(None);
+        let mut tasks = JoinSet::new();
         Self {
             native,
             settings,
-            views: Views::start("shop", feed, in_force),
+            views: Views::start("shop", feed, in_force, &mut tasks),
+            _tasks: tasks,
         }
     }
 

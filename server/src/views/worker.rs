@@ -36,7 +36,7 @@ pub(super) enum Work {
     /// Envoy's resources, for a kind of client.
     Translate(Client, Option<Box<Translator>>),
     /// The same without secrets.
-    Hide(Curtain),
+    Hide(Box<Curtain>),
 }
 
 /// Does the work for one view.
@@ -72,7 +72,7 @@ impl Work {
 
     fn forget(&mut self) {
         *self = match self {
-            Self::Hide(_) => Self::Hide(Curtain::default()),
+            Self::Hide(_) => Self::Hide(Box::default()),
             Self::Translate(client, _) => Self::Translate(*client, None),
         };
     }

@@ -1,0 +1,175 @@
+//! Owns the definitions of fleets in the Admin API: listing, writing and deleting them. Must not know: how
+//! a fleet is served.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::extract::{Path, Request, State};
+use axum::response::Response;
+use bytes::Bytes;
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::access::{Access, bounded};
+use super::answer::{self, Problem};
+use super::own::list_of;
+use super::precondition::Precondition;
+use super::settings::swap;
+use super::{AdminState, body};
+use crate::adopt::{AdoptError, adopt};
+use crate::fleet::{DEFAULT_FLEET, Fleet};
+use crate::fleets::{Definition, Directory, Mode, check_name};
+use crate::keys;
+use crate::store::{Revision, Write};
+
+/// How long the first release of a fleet that becomes staged may take to be written.
+const PATIENCE: Duration = Duration::from_secs(45);
+
+/// `GET /v1/fleets`
+pub(crate) async fn list(State(state): State<AdminState>) -> Response {
+    let fleets = state.fleets.borrow().clone();
+    let mut list: Vec<Value> = fleets.values().map(|fleet| shown(&state, fleet)).collect();
+    for (name, problem) in problems(&state) {
+        if !fleets.contains_key(&name) {
+            list.push(json!({ "name": name, "problem": problem }));
+        }
+    }
+    answer::json(&list_of(&list))
+}
+
+/// `GET /v1/fleets/{fleet}`
+pub(crate) async fn get(
+    State(state): State<AdminState>,
+    Path(name): Path<String>,
+) -> Result<Response, Problem> {
+    let fleet = state.fleet(&name)?;
+    Ok(answer::json(&shown(&state, &fleet)))
+}
+
+fn problems(state: &AdminState) -> Vec<(String, String)> {
+    let known = state.directory.iter();
+    let known = known.filter_map(|directory| directory.desired.borrow().clone());
+    known
+        .flat_map(|desired| desired.resolve().problems)
+        .collect()
+}
+
+fn shown(state: &AdminState, fleet: &Fleet) -> Value {
+    let mut shown = json!(*fleet.definition);
+    shown["name"] = json!(fleet.name);
+    shown["admin"] = json!(match fleet.name.as_str() {
+        DEFAULT_FLEET => "/apisix/admin".to_owned(),
+        name => format!("/fleets/{name}/apisix/admin"),
+    });
+    let mut problems = problems(state).into_iter();
+    if let Some((_, problem)) = problems.find(|(name, _)| *name == fleet.name) {
+        shown["problem"] = json!(problem);
+    }
+    shown
+}
+
+/// `PUT /v1/fleets/{fleet}`: every server serves it so from then on.
+pub(crate) async fn put(
+    State(state): State<AdminState>,
+    Path(name): Path<String>,
+    request: Request<Body>,
+) -> Result<Response, Problem> {
+    let directory = directory(&state)?;
+    let precondition = Precondition::of(request.headers());
+    let value = body::parse(&body::read(request.into_body()).await?)?;
+    check_name(&name).map_err(|bad| Problem::Refused(bad.to_string()))?;
+    let text = value.to_string();
+    let definition =
+        Definition::parse(text.as_bytes()).map_err(|bad| Problem::Refused(bad.to_string()))?;
+    let desired = directory.desired.borrow().clone().ok_or_else(not_read)?;
+    desired
+        .check(&name, &definition)
+        .map_err(Problem::Refused)?;
+    let served = state.fleets.borrow().get(&name).cloned();
+    // Nodes that come later must find what those have that are there.
+    if let Some(fleet) = served.filter(|fleet| becomes_staged(fleet, &definition)) {
+        bounded(PATIENCE, adopt(&fleet, "fleet becomes staged")).await?;
+    }
+    let key = keys::fleet(&name);
+    let stored = json!(definition);
+    let write = Write::Put {
+        key: key.clone(),
+        value: Bytes::from(stored.to_string()),
+        lease: None,
+    };
+    let (found, revision) = write_of(directory, &name, &definition, &precondition, write).await?;
+    let status = match found {
+        true => StatusCode::OK,
+        false => StatusCode::CREATED,
+    };
+    tracing::info!(%key, %revision, "fleet defined");
+    let mut shown = stored;
+    shown["name"] = json!(name);
+    Ok(answer::tagged(
+        answer::with_status(status, &shown),
+        revision,
+    ))
+}
+
+fn becomes_staged(fleet: &Fleet, definition: &Definition) -> bool {
+    let was = &fleet.definition;
+    definition.mode == Mode::Staged
+        && was.mode == Mode::Direct
+        && was.prefix == definition.prefix
+        && was.store == definition.store
+}
+
+/// `DELETE /v1/fleets/{fleet}`: it is not served any more. Its keys stay, and its nodes keep what they have.
+pub(crate) async fn delete(
+    State(state): State<AdminState>,
+    Path(name): Path<String>,
+    request: Request<Body>,
+) -> Result<Response, Problem> {
+    let directory = directory(&state)?;
+    let precondition = Precondition::of(request.headers());
+    let fleet = state.fleet(&name)?;
+    let key = keys::fleet(&name);
+    let write = Write::Delete { key: key.clone() };
+    let definition = &fleet.definition;
+    match write_of(directory, &name, definition, &precondition, write).await? {
+        (true, revision) => {
+            tracing::info!(%key, %revision, "fleet deleted");
+            Ok(answer::json(&json!({ "key": key, "deleted": "1" })))
+        }
+        (false, _) => Err(Problem::Refused(format!(
+            "fleet {name:?} is not defined in the store: servers are started with it"
+        ))),
+    }
+}
+
+/// Whether there was one before, and the revision of the write.
+async fn write_of(
+    directory: &Directory,
+    name: &str,
+    definition: &Definition,
+    precondition: &Precondition,
+    write: Write,
+) -> Result<(bool, Revision), Problem> {
+    let at = Fleet::idle(name, definition.clone(), directory.store.clone());
+    let access = Access { fleet: &at };
+    let (found, revision) = swap(&access, precondition, &keys::fleet(name), write).await?;
+    Ok((found.is_some(), revision))
+}
+
+fn directory(state: &AdminState) -> Result<&Directory, Problem> {
+    let none = || Problem::Unready("this server's fleets are those it was started with".to_owned());
+    state.directory.as_ref().ok_or_else(none)
+}
+
+fn not_read() -> Problem {
+    Problem::Unready("the definitions of fleets have not been read yet".to_owned())
+}
+
+impl From<AdoptError> for Problem {
+    fn from(error: AdoptError) -> Self {
+        match error {
+            AdoptError::Store(error) => Self::Store(error),
+            other => Self::Unready(other.to_string()),
+        }
+    }
+}

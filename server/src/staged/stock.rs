@@ -1,0 +1,144 @@
+//! Owns the releases at hand, ready to be served: read from the store once, made into the snapshots of
+//! every kind of client. Must not know: which of them anybody gets.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bellwether::content::Content;
+use bellwether::snapshot::{Changes, Inconsistent, Snapshot};
+use bellwether_rollout::content::{Item, View};
+use bellwether_rollout::{Digest, Release};
+
+use crate::views::SECRETS;
+
+/// A release, ready to be served.
+#[derive(Clone, Debug)]
+pub(super) struct Ready {
+    /// What it is.
+    pub(super) release: Release,
+    /// What people call it: `shop@42`.
+    pub(super) name: Arc<str>,
+    /// What is made for each kind of client, without what it shares with others.
+    made: BTreeMap<View, Snapshot>,
+    /// What each kind of client gets.
+    pub(super) whole: BTreeMap<View, Snapshot>,
+}
+
+/// The releases at hand, by content.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Stock {
+    ready: BTreeMap<Digest, Arc<Ready>>,
+}
+
+/// The view of native resources that a view is served beside.
+fn native_of(view: View) -> View {
+    match view {
+        View::Native | View::Envoy | View::Grpc => View::Native,
+        View::NativeWithoutSecrets | View::EnvoyWithoutSecrets | View::GrpcWithoutSecrets => {
+            View::NativeWithoutSecrets
+        }
+    }
+}
+
+/// What a snapshot of a release is called: its name for people, and its content.
+pub(super) fn name_of(name: &str, digest: &Digest) -> String {
+    format!("{name} {digest}")
+}
+
+/// The content of a release, by what its snapshots are called.
+pub(super) fn digest_in(name: &str) -> Option<Digest> {
+    name.split_once(' ')?.1.parse().ok()
+}
+
+impl Ready {
+    /// Makes a release ready. Made of an earlier one, so that they share what is the same, and so that the
+    /// difference between the two costs what differs.
+    ///
+    /// # Errors
+    /// What it holds makes no snapshot, which is a defect of the server that cut it.
+    pub(super) fn of(
+        release: Release,
+        name: &str,
+        label: &str,
+        items: &[Item],
+        earlier: Option<&Self>,
+    ) -> Result<Self, Inconsistent> {
+        let mut made = BTreeMap::new();
+        for view in View::ALL {
+            let before = earlier.and_then(|earlier| earlier.made.get(&view));
+            let before = before.cloned().unwrap_or_default();
+            let of_view = items.iter().filter(|item| item.view == view);
+            let resources = of_view.map(Item::resource).collect();
+            let changes: Changes = before.changes_to(resources);
+            made.insert(view, before.next(label, changes)?);
+        }
+        let called = name_of(name, &release.digest);
+        let whole = View::ALL.map(|view| {
+            let native = native_of(view);
+            let snapshot = match native == view {
+                true => made[&view].clone(),
+                false => made[&native].with(&made[&view]),
+            };
+            let snapshot = match native {
+                View::NativeWithoutSecrets => snapshot.denying(&SECRETS),
+                _ => snapshot,
+            };
+            // It was cut of something, and what it holds is meant.
+            (view, snapshot.trusted().called(called.as_str()))
+        });
+        Ok(Self {
+            release,
+            name: name.into(),
+            whole: whole.into_iter().collect(),
+            made,
+        })
+    }
+
+    /// What an agent has that has all of it.
+    pub(super) fn contents(&self) -> impl Iterator<Item = Content> {
+        let native = [View::Native, View::NativeWithoutSecrets];
+        native
+            .into_iter()
+            .filter_map(|view| self.whole.get(&view))
+            .map(Content::of_snapshot)
+    }
+}
+
+impl Stock {
+    pub(super) fn get(&self, digest: &Digest) -> Option<&Arc<Ready>> {
+        self.ready.get(digest)
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Ready>> {
+        self.ready.values()
+    }
+
+    /// One to make another of.
+    pub(super) fn any(&self) -> Option<Arc<Ready>> {
+        let newest = self.ready.values().max_by_key(|ready| ready.release.seq);
+        newest.cloned()
+    }
+
+    /// Takes one in. What leads from each to each is made once from now on.
+    pub(super) fn add(&mut self, new: Ready) {
+        let mut new = new;
+        for other in self.ready.values_mut() {
+            let mut after = Ready::clone(other);
+            for view in View::ALL {
+                let (Some(a), Some(b)) = (after.whole.get_mut(&view), new.whole.get_mut(&view))
+                else {
+                    continue;
+                };
+                (*a, *b) = (a.clone().after(b), b.clone().after(a));
+            }
+            *other = Arc::new(after);
+        }
+        self.ready.insert(new.release.digest, Arc::new(new));
+    }
+
+    /// Lets go of all others.
+    pub(super) fn keep(&mut self, wanted: &[Release]) {
+        self.ready
+            .retain(|digest, _| wanted.iter().any(|release| release.digest == *digest));
+    }
+}
