@@ -6,6 +6,7 @@ mod cli;
 mod clients;
 mod conformance;
 mod envoy;
+mod fleets;
 mod fuzz;
 mod grpc_xds;
 mod harness;
