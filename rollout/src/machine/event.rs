@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::state::{Pause, Release};
+use crate::time::Millis;
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -52,6 +53,14 @@ pub enum Event {
     Promoted { rollout: u64, author: String },
     /// Something failed; nobody joins those exposed.
     Halted { rollout: u64, reason: String },
+    /// A person takes everybody back to what was good before; it is what is stable from now on.
+    Returned {
+        rollout: u64,
+        from: Release,
+        to: Release,
+        author: String,
+        reason: String,
+    },
     /// All go back to the base.
     RollingBack { rollout: u64, reason: String },
     /// Nodes reject the base as well.
@@ -64,6 +73,10 @@ pub enum Event {
     Unpinned { select: String },
     /// Nothing goes forward.
     Held { reason: String },
+    /// Nothing will go forward from then on.
+    HoldPlanned { reason: String, from: Millis },
+    /// It will, after all.
+    PlanDropped { reason: String },
     /// It may again.
     Unheld,
     /// Content may be rolled out again.
