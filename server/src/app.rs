@@ -24,6 +24,7 @@ use crate::admission::Fleets;
 use crate::cli::ServeArgs;
 use crate::metrics::XdsMetrics;
 use crate::publish::publish;
+use crate::rollouts::Rollouts;
 use crate::settings::follow_settings;
 use crate::store::follow::FollowOptions;
 use crate::views::Views;
@@ -101,6 +102,7 @@ pub async fn bind(args: &ServeArgs, key_of_env: Option<&str>) -> anyhow::Result<
         fleets,
         views: Arc::new(views),
         settings_operator: settings.operator,
+        rollouts: Rollouts::default(),
         nodes,
         keys: Arc::new(keys),
         metrics: metrics::text(registry, known),
@@ -132,6 +134,7 @@ impl Bound {
     /// A listener fails.
     pub async fn run(self, stop: impl Future<Output = ()> + Send) -> anyhow::Result<()> {
         let mut goes_down = self.discovery.going_down.clone();
+        let rollouts = self.state.rollouts.clone();
         let xds = tokio::spawn(xds::serve(self.port, self.discovery));
         let admin = axum::serve(self.admin_listener, admin::router(self.state))
             .with_graceful_shutdown(async move {
@@ -142,6 +145,7 @@ impl Bound {
         info!("going down");
         self.going_down.send_replace(true);
         let gone = async {
+            rollouts.stop().await;
             xds.await.context("the discovery port's task")??;
             admin.await.context("the Admin API's task")??;
             anyhow::Ok(())

@@ -15,6 +15,7 @@ pub mod metrics;
 pub mod program;
 pub mod publish;
 pub mod release;
+pub mod rollouts;
 pub mod schema;
 pub mod settings;
 pub mod store;

@@ -98,6 +98,7 @@ impl Publisher {
             nodes,
             views: Arc::default(),
             settings_operator: bellwether_server::store::follow::Operator::default(),
+            rollouts: bellwether_server::rollouts::Rollouts::default(),
             keys: Arc::new(keys),
             metrics: Arc::new(move || {
                 let mut text = String::new();

@@ -111,3 +111,70 @@ impl fmt::Display for Outcome {
         }
     }
 }
+
+impl Event {
+    /// The rollout that it is of, if it is of one.
+    #[must_use]
+    pub fn rollout(&self) -> Option<u64> {
+        match self {
+            Self::Started { rollout, .. }
+            | Self::Approved { rollout, .. }
+            | Self::Exposing { rollout, .. }
+            | Self::Counted { rollout, .. }
+            | Self::Baking { rollout, .. }
+            | Self::Soaking { rollout }
+            | Self::Paused { rollout, .. }
+            | Self::Resumed { rollout, .. }
+            | Self::Promoted { rollout, .. }
+            | Self::Halted { rollout, .. }
+            | Self::Returned { rollout, .. }
+            | Self::RollingBack { rollout, .. }
+            | Self::Stuck { rollout }
+            | Self::Ended { rollout, .. } => Some(*rollout),
+            Self::Queued { .. }
+            | Self::Pinned { .. }
+            | Self::Unpinned { .. }
+            | Self::Held { .. }
+            | Self::HoldPlanned { .. }
+            | Self::PlanDropped { .. }
+            | Self::Unheld
+            | Self::Unquarantined { .. } => None,
+        }
+    }
+}
+
+/// For the history, which says of which rollout and by whom beside it.
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Started { target, reason, .. } => {
+                write!(f, "release {} is rolled out: {reason}", target.seq)
+            }
+            Self::Queued { target, .. } => write!(f, "release {} is next", target.seq),
+            Self::Approved { author, .. } => write!(f, "approved by {author}"),
+            Self::Exposing { stage, .. } => write!(f, "stage {stage}: nodes get it"),
+            Self::Counted { stage, nodes, .. } => write!(f, "stage {stage}: {nodes} nodes"),
+            Self::Baking { stage, .. } => write!(f, "stage {stage}: stable, watched"),
+            Self::Soaking { .. } => f.write_str("all nodes have it, watched"),
+            Self::Paused { reason, .. } => write!(f, "paused: {reason}"),
+            Self::Resumed { author, .. } => write!(f, "resumed by {author}"),
+            Self::Promoted { author, .. } => write!(f, "stage ended by {author}"),
+            Self::Halted { reason, .. } => write!(f, "halted: {reason}"),
+            Self::Returned {
+                from, to, reason, ..
+            } => write!(f, "back from release {} to {}: {reason}", from.seq, to.seq),
+            Self::RollingBack { reason, .. } => write!(f, "all nodes go back: {reason}"),
+            Self::Stuck { .. } => f.write_str("nodes reject what they go back to"),
+            Self::Ended { outcome, .. } => write!(f, "{outcome}"),
+            Self::Pinned { select, release } => {
+                write!(f, "{select} pinned to release {}", release.seq)
+            }
+            Self::Unpinned { select } => write!(f, "{select} no longer pinned"),
+            Self::Held { reason } => write!(f, "frozen: {reason}"),
+            Self::HoldPlanned { reason, .. } => write!(f, "freeze planned: {reason}"),
+            Self::PlanDropped { reason } => write!(f, "planned freeze dropped: {reason}"),
+            Self::Unheld => f.write_str("no longer frozen"),
+            Self::Unquarantined { digest } => write!(f, "{digest} may be rolled out again"),
+        }
+    }
+}
