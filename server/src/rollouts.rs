@@ -101,6 +101,8 @@ pub struct Config {
     pub drafts: Option<Arc<dyn Drafts>>,
     /// How long a leader is missed before another is elected; [`LEADER_TTL`].
     pub leader_ttl: Duration,
+    /// How long a server that is gone counts as one that has not reported; [`REPORT_TTL`].
+    pub report_ttl: Duration,
 }
 
 /// The rollouts of one store, for whoever asks. Cheap to clone.
@@ -127,6 +129,7 @@ pub fn start(config: Config) -> Handle {
     let publisher = report::publish::Publisher {
         store: config.store.clone(),
         server: config.server.clone(),
+        ttl: config.report_ttl,
         local: config.local,
         told: tells,
         wanted: is_wanted.clone(),

@@ -8,7 +8,9 @@ use bellwether_rollout::machine::{Command, Event, Outcome, Return};
 use bellwether_rollout::state::{Pause, Phase};
 use bellwether_server::store::Store;
 
-use super::rig::{FLEET, Member, Nodes, cut, embedded, leader, policy, stable, two_releases};
+use super::rig::{
+    FLEET, Member, Nodes, cut, embedded, leader, nodes_of, policy, stable, two_releases,
+};
 use crate::harness::etcd::{Etcd, EtcdOptions};
 use crate::harness::programs::eventually;
 use crate::store::etcd_store;
@@ -121,8 +123,11 @@ async fn canaries_that_vanish_or_hang_promote_nothing() {
     let (_folder, store) = embedded().await;
     let target = two_releases(&store).await;
     let member = Member::over(store.clone(), "a", Nodes::Hang).await;
+    // Of fewer nodes nobody can tell that it is no chance.
+    member.homes.send_replace(nodes_of("a", 40));
     let mut slow = policy(BAKE);
-    slow.stages[0].deadline = Duration::from_secs(1);
+    slow.stages[0].min_nodes = 5;
+    slow.stages[0].deadline = Duration::from_secs(4);
     member.start(target, slow.clone()).await;
     let paused = member.reaches("paused").await.state.rollout.unwrap();
     let is_coverage = |phase: &Phase| {

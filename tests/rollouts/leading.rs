@@ -54,7 +54,7 @@ async fn killed_in(phase: &'static str) {
         }
         _ => {}
     }
-    first.kill();
+    first.kill(&other);
     if phase == "rolling back" {
         let (author, reason) = (author(), "no".to_owned());
         other

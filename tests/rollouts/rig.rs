@@ -47,6 +47,8 @@ pub(crate) enum Nodes {
 pub(crate) struct Member {
     pub(crate) handle: Handle,
     pub(crate) nodes: watch::Sender<Nodes>,
+    /// The nodes that are connected to it.
+    pub(crate) homes: watch::Sender<Vec<String>>,
     pub(crate) fleets: watch::Sender<Arc<BTreeMap<String, StagedFleet>>>,
     runtime: Option<Runtime>,
 }
@@ -65,13 +67,14 @@ impl Member {
             .build()
             .unwrap();
         let (does, do_as) = watch::channel(nodes);
+        let (homes, home) = watch::channel(nodes_of(id, 3));
         let fleet = (FLEET.to_owned(), StagedFleet::new(FLEET));
         let (fleets, staged) = watch::channel(Arc::new(BTreeMap::from([fleet])));
         let id = id.to_owned();
         let starting = runtime.spawn(async move {
             let (seen, local) = watch::channel(Arc::default());
             let line = Line::new(store.clone(), FLEET);
-            tokio::spawn(census(line, id.clone(), do_as, seen));
+            tokio::spawn(census(line, home, do_as, seen));
             start(Config {
                 store,
                 server: id,
@@ -79,19 +82,23 @@ impl Member {
                 local,
                 drafts: None,
                 leader_ttl: TTL,
+                report_ttl: TTL,
             })
         });
         Self {
             handle: starting.await.unwrap(),
             nodes: does,
+            homes,
             fleets,
             runtime: Some(runtime),
         }
     }
 
-    /// As SIGKILL does.
-    pub(crate) fn kill(mut self) {
+    /// As SIGKILL does. Its nodes go to another server.
+    pub(crate) fn kill(mut self, other: &Self) {
         self.runtime.take().unwrap().shutdown_background();
+        let nodes = self.homes.borrow().clone();
+        other.homes.send_modify(|homes| homes.extend(nodes));
     }
 
     /// As SIGSTOP does, for that long: nothing of it runs, and its clock goes on.
@@ -219,16 +226,23 @@ pub(crate) async fn embedded() -> (Subject, Arc<dyn Store>) {
     (subject, store)
 }
 
-/// Says what three nodes do, for as long as the server runs.
+/// Nodes of a server.
+pub(crate) fn nodes_of(server: &str, count: usize) -> Vec<String> {
+    let each = (0..count).map(|index| format!("{server}-{index}"));
+    each.collect()
+}
+
+/// Says what the nodes do, for as long as the server runs.
 async fn census(
     line: Line,
-    server: String,
+    home: watch::Receiver<Vec<String>>,
     nodes: watch::Receiver<Nodes>,
     seen: watch::Sender<Arc<BTreeMap<String, FleetReport>>>,
 ) {
     loop {
         if let Ok(current) = line.load().await {
-            let report = report(&current, &server, *nodes.borrow());
+            let ids = home.borrow().clone();
+            let report = report(&current, ids, *nodes.borrow());
             let all = BTreeMap::from([(FLEET.to_owned(), report)]);
             seen.send_if_modified(|known| {
                 let changed = **known != all;
@@ -240,11 +254,10 @@ async fn census(
     }
 }
 
-fn report(current: &Current, server: &str, nodes: Nodes) -> FleetReport {
-    let ids = (0..3).map(|index| format!("{server}-{index}"));
+fn report(current: &Current, ids: Vec<String>, nodes: Nodes) -> FleetReport {
     let mut report = FleetReport {
         generation: current.at.0,
-        nodes: 3,
+        nodes: ids.len() as u64,
         wanted: 20,
         ..FleetReport::default()
     };

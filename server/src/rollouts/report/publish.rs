@@ -85,6 +85,7 @@ impl Pace {
 pub(in super::super) struct Publisher {
     pub(in super::super) store: Arc<dyn Store>,
     pub(in super::super) server: String,
+    pub(in super::super) ttl: Duration,
     pub(in super::super) local: LocalReports,
     pub(in super::super) told: AllTold,
     /// Whether there is any fleet in staged mode.
@@ -131,14 +132,14 @@ impl Publisher {
     async fn one_lease(&mut self, known: &mut Option<LeaseId>) -> StoreError {
         let lease = match *known {
             Some(lease) => lease,
-            None => match bounded(self.store.grant(REPORT_TTL)).await {
+            None => match self.bounded(self.store.grant(self.ttl)).await {
                 Ok(lease) => lease,
                 Err(error) => return error,
             },
         };
         *known = Some(lease);
         let (mut pace, mut turn) = (Pace::default(), 0);
-        let mut renew = Instant::now() + REPORT_TTL / 3;
+        let mut renew = Instant::now() + self.ttl / 3;
         loop {
             let content = Content {
                 fleets: self.local.borrow_and_update().clone(),
@@ -157,10 +158,10 @@ impl Publisher {
                 continue;
             }
             if renew <= now {
-                if let Err(error) = bounded(self.store.keep_alive(lease)).await {
+                if let Err(error) = self.bounded(self.store.keep_alive(lease)).await {
                     return error;
                 }
-                renew = now + REPORT_TTL / 3;
+                renew = now + self.ttl / 3;
                 continue;
             }
             let until = due.map_or(renew, |due| due.min(renew));
@@ -191,7 +192,17 @@ impl Publisher {
             guards: Vec::new(),
             writes: vec![put],
         };
-        bounded(self.store.commit(txn)).await.map(drop)
+        self.bounded(self.store.commit(txn)).await.map(drop)
+    }
+
+    async fn bounded<T>(
+        &self,
+        call: impl Future<Output = Result<T, StoreError>>,
+    ) -> Result<T, StoreError> {
+        let patience = self.ttl / 3;
+        timeout(patience, call)
+            .await
+            .unwrap_or_else(|_| Err(super::super::no_answer(patience)))
     }
 }
 
@@ -200,13 +211,6 @@ async fn stay(somebody: bool) {
     if !somebody {
         tokio::time::sleep(OFTEN).await;
     }
-}
-
-async fn bounded<T>(call: impl Future<Output = Result<T, StoreError>>) -> Result<T, StoreError> {
-    let patience = REPORT_TTL / 3;
-    timeout(patience, call)
-        .await
-        .unwrap_or_else(|_| Err(super::super::no_answer(patience)))
 }
 
 #[cfg(test)]
