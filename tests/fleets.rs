@@ -72,9 +72,15 @@ async fn what_can_not_be_a_fleet_is_refused() {
         ("fleet put a --prefix /shop/a", "overlap"),
         ("fleet put a --prefix /apisix", "overlap"),
         ("fleet put leader --prefix /a", "no fleet can be called"),
-        ("fleet put a --prefix /bellwether/a", "lies under /bellwether"),
+        (
+            "fleet put a --prefix /bellwether/a",
+            "lies under /bellwether",
+        ),
         ("fleet put a --prefix /a --store eu", "\"eu\""),
-        ("fleet put a --prefix /a --policy slow", "there is no policy"),
+        (
+            "fleet put a --prefix /a --policy slow",
+            "there is no policy",
+        ),
         ("fleet put a --mode staged", "without --prefix"),
         ("fleet get a", "there is no fleet"),
         ("fleet delete default", "servers are started with it"),
@@ -95,7 +101,9 @@ async fn a_fleet_that_becomes_staged_changes_nothing_for_its_nodes() {
     put_route(&server, "default", 1, "/a", &up.node()).await;
     let early = Agent::start("early", &[&server.xds], &[]).await;
     early.answers("/a", 200, "up").await;
-    run(&server, "fleet put default --mode staged").await.ends(0);
+    run(&server, "fleet put default --mode staged")
+        .await
+        .ends(0);
     server.nodes_in_sync(1).await;
     put_route(&server, "default", 2, "/b", &up.node()).await;
     let late = Agent::start("late", &[&server.xds], &[]).await;
@@ -117,7 +125,9 @@ async fn a_fleet_that_becomes_staged_changes_nothing_for_its_nodes() {
     server.nodes_in_sync(2).await;
     assert_eq!(late.get("/b").await.status, 404);
 
-    run(&server, "fleet put default --mode direct").await.ends(0);
+    run(&server, "fleet put default --mode direct")
+        .await
+        .ends(0);
     for agent in [&early, &late] {
         agent.answers("/b", 200, "up").await;
     }

@@ -17,6 +17,7 @@ mod proxy;
 mod quickstart;
 mod readme;
 mod releases;
+mod rollouts;
 mod services;
 mod session_model;
 mod sim;

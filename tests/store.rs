@@ -7,7 +7,7 @@ mod etcd;
 mod mirror;
 mod subject;
 
-pub(crate) use self::subject::Subject;
+pub(crate) use self::subject::{Subject, apply, etcd_store};
 
 /// Runs every promise against both stores, each on a store of its own.
 macro_rules! keeps {

@@ -11,6 +11,7 @@ use crate::assign::{Node, Role, assign};
 use crate::cohort::bucket;
 use crate::digest::Digest;
 use crate::evidence::{Base, Candidates, Counts, Evidence};
+use crate::policy::Stage;
 use crate::state::{Phase, Rollout, State};
 use crate::time::Millis;
 
@@ -54,7 +55,7 @@ pub struct Counted {
 }
 
 /// What other servers say.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Elsewhere {
     /// Nodes that are gone there.
     pub departed: BTreeSet<u64>,
@@ -211,18 +212,24 @@ fn add_base(base: &mut Base, sighting: &Sighting, rollout: &Rollout) {
     }
 }
 
+/// The stage that begins next, if one is left.
+#[must_use]
+pub fn next_stage(rollout: &Rollout) -> Option<&Stage> {
+    let next = match rollout.phase {
+        Phase::Pending | Phase::Scheduled => rollout.stage,
+        _ => rollout.stage + 1,
+    };
+    rollout.start.policy.stages.get(next)
+}
+
 /// Whom the stage could take that begins next.
 fn candidates(
     rollout: &Rollout,
     state: &State,
     sightings: &[Sighting],
 ) -> BTreeMap<String, Candidates> {
-    let next = match rollout.phase {
-        Phase::Pending | Phase::Scheduled => rollout.stage,
-        _ => rollout.stage + 1,
-    };
     let mut all: BTreeMap<String, Candidates> = BTreeMap::new();
-    let Some(stage) = rollout.start.policy.stages.get(next) else {
+    let Some(stage) = next_stage(rollout) else {
         return all;
     };
     for sighting in sightings {

@@ -36,24 +36,34 @@ pub struct Seen {
 /// How many nodes are where. Each node is in one of `stable`, `rejected`, `unable` and `failed`, or in
 /// none of them yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Counts {
     /// Connected when the exposure began.
+    #[serde(skip_serializing_if = "is_zero")]
     pub assigned: u64,
     /// Connected now.
+    #[serde(skip_serializing_if = "is_zero")]
     pub connected: u64,
     /// Gone for longer than a reconnect takes.
+    #[serde(skip_serializing_if = "is_zero")]
     pub missing: u64,
     /// In force, and alive for the probation since.
+    #[serde(skip_serializing_if = "is_zero")]
     pub stable: u64,
     /// Would not have it, because it is wrong.
+    #[serde(skip_serializing_if = "is_zero")]
     pub rejected: u64,
     /// Can't have it, for reasons of their own: too old, no memory. Told, but nothing goes back for it.
+    #[serde(skip_serializing_if = "is_zero")]
     pub unable: u64,
     /// Had it, and went back by themselves, or died of it again and again.
+    #[serde(skip_serializing_if = "is_zero")]
     pub failed: u64,
     /// Requests served in the last window.
+    #[serde(skip_serializing_if = "is_zero")]
     pub requests: u64,
     /// Of these, those that ended in an error of the proxy's or its upstreams' making.
+    #[serde(skip_serializing_if = "is_zero")]
     pub errors: u64,
 }
 
@@ -75,6 +85,12 @@ pub struct Base {
     pub holding: u64,
     /// Rejected it.
     pub rejected: u64,
+}
+
+/// Reports are small: what is nothing is not written.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Evidence {

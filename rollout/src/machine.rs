@@ -4,6 +4,7 @@
 //! Forward is one way, stage after stage, each only on a positive verdict. Back is open from everywhere
 //! and waits for nothing: least of all for the health of what failed.
 
+mod back;
 mod command;
 mod event;
 mod stage;
@@ -12,6 +13,7 @@ mod tick;
 use crate::state::{MAX_QUARANTINED, Phase, Rollout, Start, State};
 use crate::time::Millis;
 
+pub use self::back::Return;
 pub use self::command::{Command, Refused, command};
 pub use self::event::{Event, Outcome};
 pub use self::tick::{take_over, tick};

@@ -25,6 +25,9 @@ pub const MAX_LAST_GOOD: usize = 5;
 /// Pins of one fleet. More is a second line of releases, which is a second fleet.
 pub const MAX_PINS: usize = 200;
 
+/// Times to come in which nothing goes forward. More is a calendar, which is somebody else's.
+pub const MAX_PLANNED: usize = 20;
+
 /// Contents remembered as bad; the oldest is forgotten first.
 pub const MAX_QUARANTINED: usize = 100;
 
@@ -63,6 +66,9 @@ pub struct State {
     /// Why nothing may go forward. Going back is always allowed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hold: Option<Hold>,
+    /// Times to come in which nothing goes forward.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub planned: Vec<Hold>,
     /// Who goes first; see [`Salt`].
     pub salt: Salt,
     /// Rollouts so far.
@@ -198,6 +204,9 @@ pub struct Hold {
     pub author: String,
     /// Why.
     pub reason: String,
+    /// When it begins, if that is still to come.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Millis>,
     /// When the leader ends it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub until: Option<Millis>,
@@ -216,6 +225,7 @@ impl State {
             pins: Vec::new(),
             quarantined: Vec::new(),
             hold: None,
+            planned: Vec::new(),
             salt,
             rollouts: 0,
             exposures: 0,

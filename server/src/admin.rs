@@ -11,6 +11,13 @@
 //! | `/v1/fleets/{fleet}/settings` | What Envoy and gRPC must know of a fleet and APISIX's keys don't say: listeners and the like |
 //! | `/v1/fleets/{fleet}/releases[/{seq}]` | The releases of a fleet; POST cuts one of what is in force |
 //! | `/v1/fleets/{fleet}/releases/{seq}/diff/{seq}` | What is different between two of them |
+//! | `/v1/fleets/{fleet}/rollout` | The rollout under way, what was seen, and what it waits for; POST starts one |
+//! | `POST /v1/fleets/{fleet}/rollout/{pause,resume,abort,promote,approve}` | What people want of it |
+//! | `POST /v1/fleets/{fleet}/rollback` | Back to what was good |
+//! | `/v1/fleets/{fleet}/{pins,hold}` | Nodes with a release of their own; times in which nothing goes forward |
+//! | `/v1/fleets/{fleet}/history` | What happened, by whom |
+//! | `DELETE /v1/fleets/{fleet}/quarantine/{digest}` | What failed may be tried again |
+//! | `/v1/policies` | The policies that can be named, with every stage |
 //! | `POST /v1/fleets/{fleet}/accept-store` | An operator's word that the store is right although it contradicts what was seen before |
 //! | `/v1/status` | How each fleet does: revision, store, bad keys |
 //! | `/v1/nodes[?fleet=…]` | Connected nodes: versions sent and acknowledged, rejections |
@@ -33,12 +40,13 @@ use axum::Router;
 use axum::extract::{Path, Request, State};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get, post};
+use axum::routing::{any, delete, get, post, put};
 use bellwether_xds::nodes::Nodes;
 use http::{HeaderMap, HeaderValue, Method, header};
 
 use crate::fleet::{DEFAULT_FLEET, Fleet};
 use crate::fleets::{Directory, Served};
+use crate::rollouts::Rollouts;
 
 mod access;
 mod answer;
@@ -56,6 +64,7 @@ mod read;
 mod references;
 mod releases;
 mod resources;
+mod rollouts;
 mod settings;
 mod target;
 mod validate;
@@ -77,6 +86,8 @@ pub struct AdminState {
     pub fleets: Served,
     /// Where they are defined; `None`: nobody defines any while this server runs.
     pub directory: Option<Directory>,
+    /// Who decides about the fleets in staged mode.
+    pub rollouts: Rollouts,
     /// The connected nodes.
     pub nodes: Nodes,
     /// Who may call.
@@ -139,6 +150,7 @@ pub fn router(state: AdminState) -> Router {
             "/v1/fleets/{fleet}/releases/{before}/diff/{after}",
             get(releases::diff),
         )
+        .merge(of_rollouts())
         .route("/v1/status", get(own::status))
         .route("/v1/nodes", get(own::nodes))
         .route("/v1/nodes/{*id}", get(own::node))
@@ -149,6 +161,32 @@ pub fn router(state: AdminState) -> Router {
         .fallback(nowhere)
         .layer(middleware::from_fn_with_state(state.clone(), gate))
         .with_state(state)
+}
+
+fn of_rollouts() -> Router<AdminState> {
+    Router::new()
+        .route("/v1/policies", get(rollouts::policies))
+        .route(
+            "/v1/fleets/{fleet}/rollout",
+            get(rollouts::show).post(rollouts::start),
+        )
+        .route("/v1/fleets/{fleet}/rollout/{verb}", post(rollouts::act))
+        .route("/v1/fleets/{fleet}/rollback", post(rollouts::roll_back))
+        .route(
+            "/v1/fleets/{fleet}/pins",
+            get(rollouts::pins)
+                .post(rollouts::pin)
+                .delete(rollouts::unpin),
+        )
+        .route(
+            "/v1/fleets/{fleet}/hold",
+            put(rollouts::hold).delete(rollouts::drop_hold),
+        )
+        .route("/v1/fleets/{fleet}/history", get(rollouts::history))
+        .route(
+            "/v1/fleets/{fleet}/quarantine/{digest}",
+            delete(rollouts::unquarantine),
+        )
 }
 
 /// Lets in who may come in, and dresses every answer.

@@ -5,6 +5,7 @@ mod logging;
 mod metrics;
 mod open;
 mod port;
+mod rollouts;
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -24,6 +25,7 @@ use crate::admission::Fleets;
 use crate::cli::{NamedStore, ServeArgs};
 use crate::fleets::{self, follow_fleets};
 use crate::metrics::XdsMetrics;
+use crate::store::Store;
 use crate::store::follow::FollowOptions;
 
 pub use logging::init as init_logging;
@@ -71,11 +73,14 @@ pub async fn bind(args: &ServeArgs, key_of_env: Option<&str>) -> anyhow::Result<
     let admin_listener = listen("--admin-listen", args.admin_listen).await?;
     let store = open_store(&args.store).await?;
 
-    let mut others = BTreeMap::new();
+    let mut others: BTreeMap<String, Arc<dyn Store>> = BTreeMap::new();
     for NamedStore { name, store } in &args.other_store {
         others.insert(name.clone(), open_store(&args.store.at(store)).await?);
     }
     let nodes = Nodes::start();
+    let named = others.iter();
+    let named = named.map(|(name, store)| (Some(name.clone()), store.clone()));
+    let stores: Vec<_> = named.chain([(None, store.clone())]).collect();
     let directory = follow_fleets(fleets::Config {
         fixed: fleets,
         store,
@@ -98,6 +103,7 @@ pub async fn bind(args: &ServeArgs, key_of_env: Option<&str>) -> anyhow::Result<
     let state = AdminState {
         fleets: directory.served.clone(),
         metrics: metrics::text(registry, directory.served.clone()),
+        rollouts: rollouts::start(&directory.served, stores),
         directory: Some(directory),
         nodes,
         keys: Arc::new(keys),
@@ -129,6 +135,7 @@ impl Bound {
     /// A listener fails.
     pub async fn run(self, stop: impl Future<Output = ()> + Send) -> anyhow::Result<()> {
         let mut goes_down = self.discovery.going_down.clone();
+        let rollouts = self.state.rollouts.clone();
         let xds = tokio::spawn(xds::serve(self.port, self.discovery));
         let admin = axum::serve(self.admin_listener, admin::router(self.state))
             .with_graceful_shutdown(async move {
@@ -139,6 +146,7 @@ impl Bound {
         info!("going down");
         self.going_down.send_replace(true);
         let gone = async {
+            rollouts.stop().await;
             xds.await.context("the discovery port's task")??;
             admin.await.context("the Admin API's task")??;
             anyhow::Ok(())

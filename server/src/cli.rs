@@ -19,11 +19,13 @@ mod fleet_settings;
 pub mod inspect;
 mod nodes;
 mod output;
+mod overrides;
 mod plan;
 mod port;
 mod redact;
 mod release;
 mod resources;
+mod rollout;
 mod serve;
 mod settings;
 mod store_url;
@@ -80,6 +82,18 @@ enum Command {
     Nodes(nodes::NodesArgs),
     /// Cut, list, show and compare releases
     Release(release::ReleaseArgs),
+    /// Roll a release out in stages, watch it, stop it, take it back
+    Rollout(rollout::RolloutArgs),
+    /// Go back to what was good before, at once
+    Rollback(rollout::RollbackArgs),
+    /// Give some nodes a release of their own
+    Pin(overrides::PinArgs),
+    /// End that
+    Unpin(overrides::UnpinArgs),
+    /// Let nothing go forward; going back is always possible
+    Freeze(overrides::FreezeArgs),
+    /// End that
+    Unfreeze(overrides::UnfreezeArgs),
     /// Show how the server and its fleets do
     Status(nodes::StatusArgs),
     /// Take a fleet's store as it is, although it contradicts what was seen before
@@ -218,6 +232,12 @@ pub async fn run(args: impl IntoIterator<Item = OsString>, env: &Env, io: &mut I
         Command::Fleet(args) => fleet::fleet(&args, env, io).await,
         Command::Nodes(args) => nodes::nodes(&args, env, io).await,
         Command::Release(args) => release::release(&args, env, io).await,
+        Command::Rollout(args) => rollout::rollout(&args, env, io).await,
+        Command::Rollback(args) => rollout::rollback(&args, env, io).await,
+        Command::Pin(args) => overrides::pin(&args, env, io).await,
+        Command::Unpin(args) => overrides::unpin(&args, env, io).await,
+        Command::Freeze(args) => overrides::freeze(&args, env, io).await,
+        Command::Unfreeze(args) => overrides::unfreeze(&args, env, io).await,
         Command::Status(args) => nodes::status(&args, env, io).await,
         Command::AcceptStore(args) => nodes::accept_store(&args, env, io).await,
     };

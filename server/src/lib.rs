@@ -17,6 +17,7 @@ pub mod metrics;
 pub mod program;
 pub mod publish;
 pub mod release;
+pub mod rollouts;
 pub mod schema;
 pub mod settings;
 pub mod staged;

@@ -211,6 +211,18 @@ impl Releases {
         parse(&entry).map_err(|error| self.damaged(seq, error))
     }
 
+    /// The newest of them; none if there is none.
+    ///
+    /// # Errors
+    /// The store fails, or it can't be read.
+    pub async fn newest_header(&self) -> Result<Option<Header>, ReleaseError> {
+        let (newest, _) = self.newest().await?;
+        match newest.seq {
+            0 => Ok(None),
+            seq => self.header(seq).await.map(Some),
+        }
+    }
+
     /// One of them, whole.
     ///
     /// # Errors

@@ -61,8 +61,8 @@ pub struct Staged {
     pub operator: Operator,
     /// What was counted of its nodes at this server.
     pub counted: watch::Receiver<Count>,
-    /// What other servers say of nodes that left one of them.
-    pub elsewhere: Arc<watch::Sender<Arc<Elsewhere>>>,
+    /// Where it is told what there is to know of other servers.
+    pub others: Arc<watch::Sender<Arc<Others>>>,
     /// An operator's word that all nodes of this server go to the base, whatever the state says.
     pub(crate) forced: Arc<watch::Sender<Option<Forced>>>,
 }
@@ -78,6 +78,15 @@ pub struct Forced {
     pub generation: u64,
 }
 
+/// What there is to know of other servers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Others {
+    /// What they say of nodes that left one of them.
+    pub nodes: Elsewhere,
+    /// How many servers share the pace of a rollout, this one among them; 0: nobody knows.
+    pub servers: u32,
+}
+
 /// The one owner of what is served.
 struct Worker {
     fleet: Arc<str>,
@@ -89,6 +98,7 @@ struct Worker {
     claims: watch::Sender<Claim>,
     proven: watch::Receiver<Option<Instant>>,
     forced: watch::Receiver<Option<Forced>>,
+    others: watch::Receiver<Arc<Others>>,
     known: Option<Decided>,
     synced_to: u64,
     stock: Stock,
@@ -135,6 +145,7 @@ pub fn serve(
     let (views, view) = watch::channel(None);
     let (status, statuses) = watch::channel(Arc::default());
     let (forced, force) = watch::channel(None);
+    let (others, told) = watch::channel(Arc::default());
     let worker = Worker {
         fleet: fleet.into(),
         releases: Releases::new(store.clone(), fleet),
@@ -145,6 +156,7 @@ pub fn serve(
         claims,
         proven,
         forced: force,
+        others: told.clone(),
         known: None,
         synced_to: 0,
         stock: Stock::default(),
@@ -155,12 +167,11 @@ pub fn serve(
         rollout_seen: None,
     };
     tasks.spawn(worker.run());
-    let (elsewhere, others) = watch::channel(Arc::default());
     let (counts, counted) = watch::channel(Count::default());
-    tasks.spawn(count::count(nodes.clone(), view.clone(), others, counts));
+    tasks.spawn(count::count(nodes.clone(), view.clone(), told, counts));
     Staged {
         counted,
-        elsewhere: Arc::new(elsewhere),
+        others: Arc::new(others),
         feeds: Arc::new(feeds),
         view,
         status: statuses,
@@ -386,7 +397,7 @@ impl Worker {
             blank: Arc::new(Snapshot::default().at(position)),
             proven: self.proven.clone(),
             pacer: self.pacer.clone(),
-            servers: 1,
+            others: self.others.clone(),
         }
     }
 }

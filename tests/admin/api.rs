@@ -8,6 +8,7 @@ use bellwether_server::admin::{AdminState, Keys, Role, router};
 use bellwether_server::fleet::{Fleet, FleetStatus};
 use bellwether_server::fleets::Definition;
 use bellwether_server::keys::Prefix;
+use bellwether_server::rollouts::Rollouts;
 use bellwether_server::store::embedded::{EmbeddedOptions, EmbeddedStore};
 use bellwether_server::store::etcd::EtcdConfig;
 use bellwether_server::store::{Store, Txn, Write};
@@ -97,8 +98,17 @@ impl Api {
         Self::over_with(store, false).await
     }
 
+    /// Over this store, with these rollouts.
+    pub(crate) async fn with_rollouts(store: Arc<dyn Store>, rollouts: Rollouts) -> Self {
+        Self::with(store, false, rollouts).await
+    }
+
     /// Over this store, with the metrics open or not.
     pub(crate) async fn over_with(store: Arc<dyn Store>, metrics_need_key: bool) -> Self {
+        Self::with(store, metrics_need_key, Rollouts::default()).await
+    }
+
+    async fn with(store: Arc<dyn Store>, metrics_need_key: bool, rollouts: Rollouts) -> Self {
         let (status, reader) = watch::channel(Arc::new(FleetStatus::default()));
         let fleet = |name: &str, prefix: &str| {
             let definition = Definition::direct(Prefix::new(prefix).unwrap());
@@ -115,6 +125,7 @@ impl Api {
             fleets,
             nodes: nodes.clone(),
             directory: None,
+            rollouts,
             keys: Arc::new(
                 Keys::default()
                     .with(Role::Admin, ADMIN)

@@ -97,6 +97,7 @@ impl Publisher {
             fleets: watch::channel(Arc::default()).1,
             nodes,
             directory: None,
+            rollouts: bellwether_server::rollouts::Rollouts::default(),
             keys: Arc::new(keys),
             metrics: Arc::new(move || {
                 let mut text = String::new();

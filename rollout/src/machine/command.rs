@@ -3,11 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::event::{Event, Outcome};
-use super::{Step, Turn};
+use super::{Return, Step, Turn};
 use crate::digest::Digest;
 use crate::evidence::Evidence;
 use crate::selector::Selector;
-use crate::state::{EVAL, Hold, MAX_PINS, Pause, Phase, Pin, Start, State};
+use crate::state::{EVAL, Hold, MAX_PINS, MAX_PLANNED, Pause, Phase, Pin, Release, Start, State};
 use crate::time::Millis;
 
 /// What a person, or a program in their name, wants.
@@ -33,12 +33,18 @@ pub enum Command {
     Pin(Pin),
     /// Ends that.
     Unpin { select: Selector },
-    /// Nothing goes forward until it is ended.
+    /// Takes everybody back to what was good before, at once.
+    Return(Return),
+    /// Nothing goes forward until it is ended, from now on or from when it says.
     Hold(Hold),
     /// Ends that.
     Unhold,
+    /// Drops what is planned of it.
+    DropPlanned,
     /// Lets content be rolled out again that failed.
     Unquarantine { digest: Digest },
+    /// Makes stable what all nodes have already: the fleet was not staged before.
+    Adopt { author: String, release: Release },
 }
 
 /// Why something can't be.
@@ -91,6 +97,20 @@ pub enum Refused {
     /// There is none.
     #[error("nothing holds this fleet")]
     NotHeld,
+    /// It would be over before it begins.
+    #[error("the time of the freeze ends before it begins")]
+    NoTime,
+    /// Too many.
+    #[error("{MAX_PLANNED} freezes are planned already")]
+    TooManyPlanned,
+    /// There is no release before.
+    #[error("no release was stable before the one that is")]
+    NothingBefore,
+    /// It was not stable lately.
+    #[error(
+        "release {0} is not one of the last that were stable: roll it out like any other, or insist"
+    )]
+    NotLastGood(u64),
     /// It is not.
     #[error("that content is not quarantined")]
     NotQuarantined,
@@ -121,14 +141,19 @@ pub fn command(
         Command::Abort { author, reason } => turn.abort(&author, &reason)?,
         Command::Pin(pin) => turn.pin(pin)?,
         Command::Unpin { select } => turn.unpin(&select)?,
-        Command::Hold(hold) => {
-            let reason = hold.reason.clone();
-            turn.state.hold = Some(hold);
-            turn.tell(Event::Held { reason });
-        }
+        Command::Return(wanted) => turn.go_back(wanted)?,
+        Command::Hold(hold) => turn.hold(hold)?,
+        Command::DropPlanned => turn.drop_planned()?,
         Command::Unhold => {
             turn.state.hold.take().ok_or(Refused::NotHeld)?;
             turn.tell(Event::Unheld);
+        }
+        Command::Adopt { author, release } => {
+            if turn.state.rollout.is_some() {
+                return Err(turn.not_now("replaced by what all nodes have"));
+            }
+            turn.state.adopt(release);
+            turn.tell(Event::Adopted { release, author });
         }
         Command::Unquarantine { digest } => {
             let known = turn.state.quarantined.len();
@@ -298,7 +323,7 @@ impl Turn {
         }
     }
 
-    fn abort(&mut self, author: &str, reason: &str) -> Result<(), Refused> {
+    pub(super) fn abort(&mut self, author: &str, reason: &str) -> Result<(), Refused> {
         let refused = self.not_now("aborted");
         let rollout = self.rollout().ok_or(Refused::NoRollout)?;
         match rollout.phase {
@@ -312,6 +337,36 @@ impl Turn {
                 Ok(())
             }
         }
+    }
+
+    fn hold(&mut self, hold: Hold) -> Result<(), Refused> {
+        let from = hold.from.filter(|from| *from > self.now);
+        let begin = from.unwrap_or(self.now);
+        if hold.until.is_some_and(|until| until <= begin) {
+            return Err(Refused::NoTime);
+        }
+        let reason = hold.reason.clone();
+        let Some(from) = from else {
+            self.state.hold = Some(Hold { from: None, ..hold });
+            self.tell(Event::Held { reason });
+            return Ok(());
+        };
+        if self.state.planned.len() >= MAX_PLANNED {
+            return Err(Refused::TooManyPlanned);
+        }
+        self.state.planned.push(hold);
+        self.tell(Event::HoldPlanned { reason, from });
+        Ok(())
+    }
+
+    fn drop_planned(&mut self) -> Result<(), Refused> {
+        if self.state.planned.is_empty() {
+            return Err(Refused::NotHeld);
+        }
+        for Hold { reason, .. } in std::mem::take(&mut self.state.planned) {
+            self.tell(Event::PlanDropped { reason });
+        }
+        Ok(())
     }
 
     fn pin(&mut self, pin: Pin) -> Result<(), Refused> {

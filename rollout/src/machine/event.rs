@@ -5,6 +5,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::state::{Pause, Release};
+use crate::time::Millis;
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -52,6 +53,14 @@ pub enum Event {
     Promoted { rollout: u64, author: String },
     /// Something failed; nobody joins those exposed.
     Halted { rollout: u64, reason: String },
+    /// A person takes everybody back to what was good before; it is what is stable from now on.
+    Returned {
+        rollout: u64,
+        from: Release,
+        to: Release,
+        author: String,
+        reason: String,
+    },
     /// All go back to the base.
     RollingBack { rollout: u64, reason: String },
     /// Nodes reject the base as well.
@@ -64,8 +73,14 @@ pub enum Event {
     Unpinned { select: String },
     /// Nothing goes forward.
     Held { reason: String },
+    /// Nothing will go forward from then on.
+    HoldPlanned { reason: String, from: Millis },
+    /// It will, after all.
+    PlanDropped { reason: String },
     /// It may again.
     Unheld,
+    /// What all nodes had when the fleet became staged is what is stable.
+    Adopted { release: Release, author: String },
     /// Content may be rolled out again.
     Unquarantined { digest: String },
 }
@@ -95,6 +110,81 @@ impl fmt::Display for Outcome {
             }
             Self::Cancelled => f.write_str("cancelled"),
             Self::Superseded => f.write_str("superseded"),
+        }
+    }
+}
+
+impl Event {
+    /// The rollout that it is of, if it is of one.
+    #[must_use]
+    pub fn rollout(&self) -> Option<u64> {
+        match self {
+            Self::Started { rollout, .. }
+            | Self::Approved { rollout, .. }
+            | Self::Exposing { rollout, .. }
+            | Self::Counted { rollout, .. }
+            | Self::Baking { rollout, .. }
+            | Self::Soaking { rollout }
+            | Self::Paused { rollout, .. }
+            | Self::Resumed { rollout, .. }
+            | Self::Promoted { rollout, .. }
+            | Self::Halted { rollout, .. }
+            | Self::Returned { rollout, .. }
+            | Self::RollingBack { rollout, .. }
+            | Self::Stuck { rollout }
+            | Self::Ended { rollout, .. } => Some(*rollout),
+            Self::Queued { .. }
+            | Self::Pinned { .. }
+            | Self::Unpinned { .. }
+            | Self::Held { .. }
+            | Self::HoldPlanned { .. }
+            | Self::PlanDropped { .. }
+            | Self::Unheld
+            | Self::Adopted { .. }
+            | Self::Unquarantined { .. } => None,
+        }
+    }
+}
+
+/// For the history, which says of which rollout and by whom beside it.
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Started { target, reason, .. } => {
+                write!(f, "release {} is rolled out: {reason}", target.seq)
+            }
+            Self::Queued { target, .. } => write!(f, "release {} is next", target.seq),
+            Self::Approved { author, .. } => write!(f, "approved by {author}"),
+            Self::Exposing { stage, .. } => write!(f, "stage {stage}: nodes get it"),
+            Self::Counted { stage, nodes, .. } => write!(f, "stage {stage}: {nodes} nodes"),
+            Self::Baking { stage, .. } => write!(f, "stage {stage}: stable, watched"),
+            Self::Soaking { .. } => f.write_str("all nodes have it, watched"),
+            Self::Paused { reason, .. } => write!(f, "paused: {reason}"),
+            Self::Resumed { author, .. } => write!(f, "resumed by {author}"),
+            Self::Promoted { author, .. } => write!(f, "stage ended by {author}"),
+            Self::Halted { reason, .. } => write!(f, "halted: {reason}"),
+            Self::Returned {
+                from, to, reason, ..
+            } => write!(f, "back from release {} to {}: {reason}", from.seq, to.seq),
+            Self::RollingBack { reason, .. } => write!(f, "all nodes go back: {reason}"),
+            Self::Stuck { .. } => f.write_str("nodes reject what they go back to"),
+            Self::Ended { outcome, .. } => write!(f, "{outcome}"),
+            Self::Pinned { select, release } => {
+                write!(f, "{select} pinned to release {}", release.seq)
+            }
+            Self::Unpinned { select } => write!(f, "{select} no longer pinned"),
+            Self::Held { reason } => write!(f, "frozen: {reason}"),
+            Self::HoldPlanned { reason, .. } => write!(f, "freeze planned: {reason}"),
+            Self::PlanDropped { reason } => write!(f, "planned freeze dropped: {reason}"),
+            Self::Unheld => f.write_str("no longer frozen"),
+            Self::Adopted { release, .. } => {
+                write!(
+                    f,
+                    "release {} is what all nodes had, and is stable",
+                    release.seq
+                )
+            }
+            Self::Unquarantined { digest } => write!(f, "{digest} may be rolled out again"),
         }
     }
 }

@@ -8,7 +8,7 @@ use super::{Step, Turn};
 use crate::evidence::Evidence;
 use crate::gate::{self, Verdict};
 use crate::policy::{OnEmpty, OnFail, Stage};
-use crate::state::{EVAL, Pause, Phase, Rollout, State};
+use crate::state::{EVAL, Hold, Pause, Phase, Rollout, State};
 use crate::time::Millis;
 
 /// How long approvals are waited for.
@@ -76,6 +76,7 @@ impl Turn {
             let select = pin.select.to_string();
             self.tell(Event::Unpinned { select });
         }
+        self.begin_planned();
         if self
             .state
             .hold
@@ -84,6 +85,26 @@ impl Turn {
         {
             self.state.hold = None;
             self.tell(Event::Unheld);
+        }
+    }
+}
+
+impl Turn {
+    /// What was planned for now holds from now on; of two at a time, the one that ends later.
+    fn begin_planned(&mut self) {
+        let now = self.now;
+        let due = |hold: &Hold| hold.from.is_none_or(|from| from <= now);
+        let planned = std::mem::take(&mut self.state.planned);
+        let (due, later): (Vec<_>, Vec<_>) = planned.into_iter().partition(due);
+        self.state.planned = later;
+        for hold in due {
+            let end = |until: Option<Millis>| until.unwrap_or(Millis(u64::MAX));
+            let known = self.state.hold.as_ref().map(|known| end(known.until));
+            if end(hold.until) > now && known.is_none_or(|known| end(hold.until) > known) {
+                let reason = hold.reason.clone();
+                self.state.hold = Some(Hold { from: None, ..hold });
+                self.tell(Event::Held { reason });
+            }
         }
     }
 }

@@ -200,6 +200,15 @@ fn only_success_changes_what_is_stable(
             }
         )
     });
+    let returned = events.iter().find_map(|event| match event {
+        Event::Returned { to, .. } => Some(*to),
+        _ => None,
+    });
+    if let Some(to) = returned {
+        assert!(old.last_good.contains(&to), "{}", told());
+        assert_eq!(new.stable, Some(to), "{}", told());
+        return;
+    }
     match succeeded {
         true => assert_eq!(new.stable.map(|one| one.seq), target_of(old), "{}", told()),
         false => assert_eq!(new.stable, old.stable, "{}", told()),

@@ -9,7 +9,7 @@ use crate::cohort::bucket;
 use crate::digest::Digest;
 use crate::evidence::{Base, Candidates, Counts, Evidence, Seen};
 use crate::gate::Verdict;
-use crate::machine::{Command, Event, Outcome, Refused, command, take_over, tick};
+use crate::machine::{Command, Event, Outcome, Refused, Return, command, take_over, tick};
 use crate::policy::{Gate, OnEmpty, OnFail, Policy, Stage};
 use crate::state::{Hold, Pause, Phase, Pin, Start, State};
 use crate::time::Millis;
@@ -539,6 +539,7 @@ fn a_freeze_stops_forward_and_never_back() {
     let hold = Hold {
         author: "ops".to_owned(),
         reason: "holiday".to_owned(),
+        from: None,
         until: Some(story.now + Duration::from_secs(3600)),
     };
     story.command(Command::Hold(hold)).unwrap();
@@ -624,4 +625,144 @@ fn a_person_ends_a_manual_stage() {
         })
         .unwrap();
     assert_eq!((story.phase(), story.exposed()), ("exposing", 10));
+}
+
+fn back_to(seq: Option<u64>, now: bool, quarantine: bool) -> Command {
+    Command::Return(Return {
+        to: seq.map(release),
+        now,
+        quarantine,
+        author: "bob".to_owned(),
+        reason: "it is slow".to_owned(),
+    })
+}
+
+/// Release 2 is stable, 1 was before.
+fn two_is_stable() -> Story {
+    let mut story = Story::begun(10, first_then_all());
+    for _ in 0..8 {
+        story.wait(BAKE);
+    }
+    assert_eq!(story.state.stable, Some(release(2)));
+    story
+}
+
+#[test]
+fn back_to_what_was_good_takes_all_at_once_and_waits_for_no_gate() {
+    let mut story = two_is_stable();
+    let hold = Hold {
+        author: "ops".to_owned(),
+        reason: "holiday".to_owned(),
+        from: None,
+        until: None,
+    };
+    story.command(Command::Hold(hold)).unwrap();
+    story.outside = Verdict::Fail("all burns".to_owned());
+    story.command(back_to(None, false, false)).unwrap();
+    assert_eq!(story.state.stable, Some(release(1)));
+    let of = |story: &Story, id: &str| assign(&node(id), &story.state).release();
+    assert!(
+        story
+            .nodes
+            .iter()
+            .all(|id| of(&story, id) == Some(release(1)))
+    );
+    let mut late = story.evidence(|_| {});
+    late.base.holding = 1;
+    story.tick_on(&late);
+    assert_eq!(story.phase(), "rolling back", "one of ten is back");
+    story.tick();
+    assert_eq!(story.phase(), "over");
+    // And forth again: what was left is not bad.
+    assert_eq!(story.state.last_good, [release(2)]);
+    story.command(back_to(None, false, true)).unwrap();
+    assert_eq!(story.state.stable, Some(release(2)));
+    assert_eq!(story.state.quarantined, [release(1).digest]);
+    assert!(story.state.last_good.is_empty());
+}
+
+#[test]
+fn back_to_nodes_that_reject_it_waits_for_a_person() {
+    let mut story = two_is_stable();
+    story.command(back_to(None, false, false)).unwrap();
+    let mut stuck = story.evidence(|_| {});
+    stuck.base.rejected = 1;
+    story.tick_on(&stuck);
+    story.wait(Duration::from_secs(3600));
+    assert_eq!(story.phase(), "rolling back");
+    assert!(story.events.contains(&Event::Stuck { rollout: 2 }));
+    let hotfix = start(3, first_then_all());
+    story.command(Command::Supersede(hotfix)).unwrap();
+    assert_eq!(story.phase(), "scheduled");
+}
+
+#[test]
+fn back_from_a_rollout_is_to_its_base_and_further_in_its_place() {
+    let mut story = two_is_stable();
+    story.start(3, first_then_all());
+    story.tick();
+    let mut further = story.clone();
+    story.command(back_to(None, false, false)).unwrap();
+    assert_eq!(
+        (story.phase(), story.state.stable),
+        ("rolling back", Some(release(2)))
+    );
+    further.command(back_to(Some(1), false, false)).unwrap();
+    assert_eq!(further.state.stable, Some(release(1)));
+    assert!(further.outcomes().contains(&Outcome::Superseded));
+    further.tick();
+    assert_eq!((further.phase(), further.exposed()), ("over", 0));
+}
+
+#[test]
+fn back_to_what_is_older_needs_stages_or_insistence() {
+    let mut story = two_is_stable();
+    let refused = |story: &mut Story, command| story.command(command).unwrap_err();
+    assert_eq!(
+        refused(&mut story, back_to(Some(7), false, false)),
+        Refused::NotLastGood(7)
+    );
+    assert_eq!(
+        refused(&mut story, back_to(Some(2), true, false)),
+        Refused::AlreadyStable(2)
+    );
+    story.state.quarantined.push(release(8).digest);
+    assert_eq!(
+        refused(&mut story, back_to(Some(8), true, false)),
+        Refused::Quarantined(8)
+    );
+    story.command(back_to(Some(7), true, false)).unwrap();
+    assert_eq!(story.state.stable, Some(release(7)));
+    let mut fresh = Story::of(3);
+    assert_eq!(
+        refused(&mut fresh, back_to(None, false, false)),
+        Refused::NothingBefore
+    );
+}
+
+#[test]
+fn a_freeze_can_be_planned() {
+    let mut story = Story::begun(10, first_then_all());
+    story.tick();
+    story.tick();
+    let now = story.now;
+    let planned = |from: u64, until: u64| {
+        Command::Hold(Hold {
+            author: "ops".to_owned(),
+            reason: "holiday".to_owned(),
+            from: Some(now + Duration::from_secs(from)),
+            until: Some(now + Duration::from_secs(until)),
+        })
+    };
+    assert_eq!(story.command(planned(30, 30)), Err(Refused::NoTime));
+    story.command(planned(30, 600)).unwrap();
+    assert!(story.state.hold.is_none());
+    story.wait(Duration::from_secs(60));
+    assert_eq!((story.phase(), story.exposed()), ("baking", 1), "it holds");
+    story.wait(Duration::from_secs(540));
+    assert_eq!((story.phase(), story.exposed()), ("exposing", 10));
+    story.command(planned(9_000, 9_001)).unwrap();
+    story.command(Command::DropPlanned).unwrap();
+    assert!(story.state.planned.is_empty());
+    assert_eq!(story.command(Command::DropPlanned), Err(Refused::NotHeld));
 }

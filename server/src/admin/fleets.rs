@@ -88,7 +88,7 @@ pub(crate) async fn put(
     let served = state.fleets.borrow().get(&name).cloned();
     // Nodes that come later must find what those have that are there.
     if let Some(fleet) = served.filter(|fleet| becomes_staged(fleet, &definition)) {
-        bounded(PATIENCE, adopt(&fleet, "fleet becomes staged")).await?;
+        bounded(PATIENCE, adopt(&fleet, "admin")).await?;
     }
     let key = keys::fleet(&name);
     let stored = json!(definition);
@@ -168,8 +168,8 @@ fn not_read() -> Problem {
 impl From<AdoptError> for Problem {
     fn from(error: AdoptError) -> Self {
         match error {
-            AdoptError::Store(error) => Self::Store(error),
-            other => Self::Unready(other.to_string()),
+            AdoptError::Draft(error) => error.into(),
+            AdoptError::Line(error) => error.into(),
         }
     }
 }

@@ -24,7 +24,7 @@ const TEXT_MAX: usize = 1_000;
 
 /// How long a release may take to be written or read, of any size. Less than the command line waits; what
 /// is written by then and has no header is no release.
-const PATIENCE: Duration = Duration::from_secs(45);
+pub(super) const PATIENCE: Duration = Duration::from_secs(45);
 
 /// What is said when a release is cut.
 #[derive(Debug, Deserialize)]

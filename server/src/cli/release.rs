@@ -217,7 +217,7 @@ fn path(fleet: &str) -> String {
 }
 
 /// Fleet and number of `shop@42`, or of `42` in the fleet that `--fleet` names.
-fn named(server: &ServerArgs, release: &str) -> Result<(String, u64), CliError> {
+pub(super) fn named(server: &ServerArgs, release: &str) -> Result<(String, u64), CliError> {
     let (fleet, seq) = release.rsplit_once('@').unwrap_or((&server.fleet, release));
     let seq = seq.parse().map_err(|_| {
         CliError::Usage(format!(

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bellwether_rollout::Millis;
-use bellwether_rollout::census::{Census, Counted, Elsewhere};
+use bellwether_rollout::census::{Census, Counted};
 use bellwether_xds::nodes::Nodes;
 use tokio::sync::watch;
 use tokio::time::sleep;
 
+use super::Others;
 use super::fleet_view::FleetView;
 use super::sight::sightings;
 use super::stock::digest_in;
@@ -38,7 +39,7 @@ pub struct Count {
 pub(super) async fn count(
     nodes: Nodes,
     mut views: watch::Receiver<Option<Arc<FleetView>>>,
-    elsewhere: watch::Receiver<Arc<Elsewhere>>,
+    others: watch::Receiver<Arc<Others>>,
     counts: watch::Sender<Count>,
 ) {
     let mut census = Census::default();
@@ -55,8 +56,8 @@ pub(super) async fn count(
         let sightings = sightings(&fleet, &streams, &reports, now);
         let elapsed = now.saturating_duration_since(began).as_millis();
         let elapsed = Millis(u64::try_from(elapsed).unwrap_or(u64::MAX));
-        let elsewhere = elsewhere.borrow().clone();
-        let counted = census.count(&fleet.state, &sightings, &elsewhere, elapsed);
+        let others = others.borrow().clone();
+        let counted = census.count(&fleet.state, &sightings, &others.nodes, elapsed);
         let given = streams.iter().filter_map(|one| one.state.given.as_deref());
         let given = given.filter_map(digest_in);
         let given = given.chain(sightings.iter().filter_map(|one| one.node.current));

@@ -14,6 +14,7 @@ use bellwether_xds::nodes::Identity;
 use bellwether_xds::{Choice, Choose, Directive, Standing};
 use tokio::sync::watch;
 
+use super::Others;
 use super::pacer::Pacer;
 use super::stock::{Ready, digest_in};
 
@@ -50,8 +51,7 @@ pub struct FleetView {
     /// When it was last proven that this is the newest state.
     pub(super) proven: watch::Receiver<Option<Instant>>,
     pub(super) pacer: Arc<Pacer>,
-    /// Servers that share the pace.
-    pub(super) servers: u32,
+    pub(super) others: watch::Receiver<Arc<Others>>,
 }
 
 /// A release as it is served.
@@ -142,7 +142,8 @@ impl FleetView {
             _ => {
                 let stage = self.state.rollout.as_ref().and_then(|one| one.current());
                 let pace = stage.map_or(0, |stage| stage.pace);
-                self.pacer.turn(pace, self.servers, now)
+                let servers = self.others.borrow().servers;
+                self.pacer.turn(pace, servers, now)
             }
         };
         standing.turn = Some((line, turn));

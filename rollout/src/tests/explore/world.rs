@@ -7,7 +7,7 @@ use crate::assign::{Node, Role, assign};
 use crate::cohort::bucket;
 use crate::evidence::{Counts, Evidence};
 use crate::gate::Verdict;
-use crate::machine::{Command, Event, command, take_over, tick};
+use crate::machine::{Command, Event, Return, command, take_over, tick};
 use crate::policy::OnFail;
 use crate::state::{Hold, Phase, State};
 use crate::time::Millis;
@@ -65,6 +65,8 @@ pub(super) enum Action {
     Abort,
     Hold,
     Unhold,
+    /// To what was good before, or to this one.
+    Return(Option<u64>),
 }
 
 impl Action {
@@ -148,6 +150,8 @@ impl World {
             Action::Abort,
             Action::Hold,
             Action::Unhold,
+            Action::Return(None),
+            Action::Return(Some(4)),
         ];
         others.into_iter().chain(each)
     }
@@ -217,9 +221,17 @@ impl World {
             Action::Hold => Command::Hold(Hold {
                 author: author(),
                 reason: reason(),
+                from: None,
                 until: None,
             }),
             Action::Unhold => Command::Unhold,
+            Action::Return(to) => Command::Return(Return {
+                to: to.map(release),
+                now: false,
+                quarantine: to.is_some(),
+                author: author(),
+                reason: reason(),
+            }),
         };
         let step = self::command(&self.state, command, &self.evidence(true), self.now).ok()?;
         Some(self.adopt(step.state, step.events))
