@@ -180,7 +180,12 @@ impl Applier {
         let held = self.held();
         let allowed = states(update).filter(|(name, _)| !refused.contains_key(*name));
         let mut changes = allowed
-            .map(|(name, version)| (ResourceId::new(update.type_url.clone(), name.clone()), version))
+            .map(|(name, version)| {
+                (
+                    ResourceId::new(update.type_url.clone(), name.clone()),
+                    version,
+                )
+            })
             .filter(|(id, version)| held.version(id) != *version)
             .peekable();
         changes.peek()?;

@@ -327,7 +327,16 @@ mod tests {
         assert_eq!(millis("250ms"), Ok(250));
         assert_eq!(millis("2m"), Ok(120_000));
         assert_eq!(millis("0"), Ok(0));
-        for bad in ["", "s", "1", "-1s", "1.5s", "1d", "99999999999999999999s", "18446744073709551615h"] {
+        for bad in [
+            "",
+            "s",
+            "1",
+            "-1s",
+            "1.5s",
+            "1d",
+            "99999999999999999999s",
+            "18446744073709551615h",
+        ] {
             assert!(parse_duration(bad).is_err(), "{bad}");
         }
     }

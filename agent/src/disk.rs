@@ -22,8 +22,8 @@ use crate::held::Held;
 
 mod sealed;
 
-use sealed::Sealed;
 pub use sealed::DiskError;
+use sealed::Sealed;
 
 /// Begins both files with a configuration.
 const CONFIGURATION: Sealed = Sealed(b"bellwether last good 1\n");
@@ -109,7 +109,10 @@ impl Disk {
     /// When a configuration was written; `None` if there is none.
     #[must_use]
     pub fn written_at(&self, kept: Kept) -> Option<SystemTime> {
-        fs::metadata(self.folder.join(kept.file())).ok()?.modified().ok()
+        fs::metadata(self.folder.join(kept.file()))
+            .ok()?
+            .modified()
+            .ok()
     }
 
     /// What was noted of attempts; `None` if nothing ever was.
@@ -218,6 +221,8 @@ pub fn decode(content: &[u8]) -> Result<Held, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
     use proptest::prelude::*;
 
     fn sample() -> Held {
@@ -281,13 +286,13 @@ mod tests {
     fn errors_name_the_file_and_the_reason() {
         let folder = tempfile::tempdir().unwrap();
         let disk = Disk::open(folder.path()).unwrap();
-        fs::write(folder.path().join(FILE), b"junk").unwrap();
+        fs::write(folder.path().join("last-good"), b"junk").unwrap();
         let text = disk.load(Kept::LastGood).unwrap_err().to_string();
         assert!(
             text.contains("last-good is damaged: it does not begin"),
             "{text}"
         );
-        let text = Disk::open(&folder.path().join(FILE))
+        let text = Disk::open(&folder.path().join("last-good"))
             .unwrap_err()
             .to_string();
         assert!(text.starts_with("can't make folder"), "{text}");

@@ -390,7 +390,11 @@ mod tests {
         let metrics = Metrics::default();
         metrics.served(Duration::from_secs(60), http::StatusCode::OK);
         let before = metrics.totals();
-        assert_eq!(before.quantile(0.5), Duration::from_secs(10), "the last bound");
+        assert_eq!(
+            before.quantile(0.5),
+            Duration::from_secs(10),
+            "the last bound"
+        );
         assert_eq!(before.since(&before).quantile(0.99), Duration::ZERO);
         for n in 0..100 {
             let (took, status) = match n {

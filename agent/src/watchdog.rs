@@ -189,7 +189,12 @@ mod tests {
             .unwrap();
         let (let_go, stuck) = std::sync::mpsc::sync_channel::<()>(0);
         runtime.spawn(async move { stuck.recv() });
-        let why = watch(limits(50, 10_000), &Pulse::default(), runtime.handle(), &|| {});
+        let why = watch(
+            limits(50, 10_000),
+            &Pulse::default(),
+            runtime.handle(),
+            &|| {},
+        );
         assert!(why.contains("data path"), "{why}");
         drop(let_go);
     }

@@ -28,26 +28,25 @@ pub struct Boot {
 /// Reads the state folder. What is damaged in it is said, and the agent starts from what is left.
 #[must_use]
 pub fn boot(disk: &Disk) -> Boot {
-    let mut record = said(load_record(disk), "can't read what was noted of attempts").unwrap_or_default();
-    let hung = disk.hung();
-    let blind = record.content.is_empty() || record.crashes == 0;
-    let crashed = record.woke(hung.as_deref());
-    if crashed {
-        note(disk, &record);
-    }
-    if hung.is_some() {
-        disk.forget_hung();
-    }
+    let noted = said(load_record(disk), "can't read what was noted of attempts");
+    let is_damaged = noted.is_none();
+    let mut record = noted.unwrap_or_default();
+    let is_first = record.crashes == 0;
+    let crashed = count(disk, &mut record);
     // Only now is anything read that is larger than a note.
-    let last_good = said(disk.load(Kept::LastGood), "can't start from the last good configuration");
-    let candidate = said(disk.load(Kept::Candidate), "can't start from the newest configuration");
-    let (last_good, candidate) = (last_good.flatten(), candidate.flatten());
+    let kept = |kept, what| said(disk.load(kept), what).flatten();
+    let last_good = kept(
+        Kept::LastGood,
+        "can't start from the last good configuration",
+    );
+    let candidate = kept(Kept::Candidate, "can't start from the newest configuration");
     let before = record.clone();
-    let content_of = |held: &Option<Held>| held.as_ref().and_then(Held::content);
+    let last_good_content = content_of(&last_good);
     if crashed {
+        // The first time, nobody noted more than how it began.
         if let Some(content) = content_of(&candidate)
-            && blind
-            && Some(content) != content_of(&last_good)
+            && is_first
+            && Some(content) != last_good_content
         {
             record.name_crash(content.to_string());
         }
@@ -56,42 +55,64 @@ pub fn boot(disk: &Disk) -> Boot {
     record.forgive(last_good.as_ref().unwrap_or(&Held::default()));
     let position_of = |held: &Option<Held>| held.as_ref().and_then(|held| held.position);
     let position = Position::newest(position_of(&last_good), position_of(&candidate));
-    let last_good_content = content_of(&last_good);
     let origin = record.origin(last_good.is_some(), candidate.is_some());
     let mut held = match origin {
         Origin::LastGood => last_good,
         Origin::Candidate => candidate,
         Origin::Nothing => None,
     };
-    if let Some(held) = &mut held {
-        held.position = position;
-    }
+    held.iter_mut().for_each(|held| held.position = position);
     let content = content_of(&held);
-    let is_last_good = content.is_some() && content == last_good_content;
-    if origin == Origin::Candidate && !is_last_good {
-        let content = content.map(|content| content.to_string());
-        let states = match record.crashes {
-            0 => States::new(),
-            _ => held.iter().flat_map(Held::iter).map(|(id, one)| (id.clone(), Some(one.version.clone()))).collect(),
-        };
-        record.tries(content.unwrap_or_default(), states);
+    let is_last_good =
+        origin == Origin::LastGood || (content.is_some() && content == last_good_content);
+    if let Some(held) = held.as_ref().filter(|_| !is_last_good) {
+        tries(&mut record, held);
     }
-    if record != before {
+    if is_damaged || record != before {
         note(disk, &record);
     }
     if crashed && origin != Origin::Candidate {
         // What is not to be started from is not kept.
-        let kept = held.clone().unwrap_or_else(|| Held::at(position));
-        said(disk.save(Kept::Candidate, &kept), "can't replace the configuration that failed");
+        let instead = held.clone().unwrap_or_else(|| Held::at(position));
+        let replaced = disk.save(Kept::Candidate, &instead);
+        said(replaced, "can't replace the configuration that failed");
     }
     info!(?origin, "read the state folder");
     Boot {
         held,
         position,
         record,
-        is_last_good: is_last_good || origin == Origin::LastGood,
+        is_last_good,
         last_good: last_good_content,
     }
+}
+
+/// Whether the process before has crashed; then that is on the disk.
+fn count(disk: &Disk, record: &mut Record) -> bool {
+    let hung = disk.hung();
+    let crashed = record.woke(hung.as_deref());
+    if crashed {
+        note(disk, record);
+    }
+    if hung.is_some() {
+        disk.forget_hung();
+    }
+    crashed
+}
+
+fn content_of(held: &Option<Held>) -> Option<Content> {
+    held.as_ref().and_then(Held::content)
+}
+
+/// What is not the last good is on probation from its first moment.
+fn tries(record: &mut Record, held: &Held) {
+    let content = held.content().map(|content| content.to_string());
+    let mut states = States::new();
+    if record.crashes > 0 {
+        let all = held.iter();
+        states.extend(all.map(|(id, one)| (id.clone(), Some(one.version.clone()))));
+    }
+    record.tries(content.unwrap_or_default(), states);
 }
 
 fn load_record(disk: &Disk) -> Result<Record, String> {
@@ -118,11 +139,12 @@ fn tell(record: &Record) {
 /// not know what it died of.
 pub(super) fn note(disk: &Disk, record: &Record) {
     let saved: Result<(), DiskError> = disk.save_attempt(&record.encode());
-    said(saved, "can't note what is attempted; a crash of it would not be known");
+    said(
+        saved,
+        "can't note what is attempted; a crash of it would not be known",
+    );
 }
 
 fn said<T, E: Display>(result: Result<T, E>, what: &'static str) -> Option<T> {
-    result
-        .inspect_err(|error| error!(%error, "{what}"))
-        .ok()
+    result.inspect_err(|error| error!(%error, "{what}")).ok()
 }

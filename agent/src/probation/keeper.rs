@@ -75,8 +75,8 @@ impl Keeper {
         let content = held.borrow().content();
         // What a newer build can't take of it is left out, and it is the last good still.
         let last_good = match boot.is_last_good {
-            true => content,
-            false => boot.last_good,
+            true => (content, true),
+            false => (boot.last_good, false),
         };
         let is_careful = boot.record.crashes > 0;
         let quarantine = boot.record.quarantine.clone();
@@ -183,7 +183,10 @@ impl Keeper {
             self.note().await;
             let content = self.probation.status().content;
             let content = content.map(|content| content.to_string());
-            info!(content, "the configuration in force is stable, and the last good from now on");
+            info!(
+                content,
+                "the configuration in force is stable, and the last good from now on"
+            );
         }
     }
 

@@ -26,18 +26,18 @@ pub(super) struct Probation {
 }
 
 impl Probation {
-    /// A process that has just put in force what it started from.
+    /// A process that has just put in force what it started from, and the last good and whether that is it.
     pub(super) fn new(
         record: Record,
         content: Option<Content>,
-        last_good: Option<Content>,
+        (last_good, is_last_good): (Option<Content>, bool),
         length: Duration,
         now: Instant,
     ) -> Self {
         let status = ProbationStatus {
             content,
             since: now,
-            stable: content.is_some() && content == last_good,
+            stable: is_last_good,
             on_probation: false,
             last_good,
             setbacks: Arc::default(),
@@ -68,7 +68,12 @@ impl Probation {
     }
 
     /// Something is about to be put in force. Whether the record must be on the disk first.
-    pub(super) fn before(&mut self, content: Option<Content>, states: States, now: Instant) -> bool {
+    pub(super) fn before(
+        &mut self,
+        content: Option<Content>,
+        states: States,
+        now: Instant,
+    ) -> bool {
         self.applying = true;
         let begins = self.record.phase != Phase::Trying;
         if begins {

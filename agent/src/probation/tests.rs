@@ -29,7 +29,12 @@ fn version(n: u8) -> String {
 fn held(routes: &[(&str, u8)]) -> Held {
     let mut held = Held::default();
     for (name, n) in routes {
-        held.insert(&TypeUrl::ROUTE, &Name::from(*name), &version(*n), Bytes::new());
+        held.insert(
+            &TypeUrl::ROUTE,
+            &Name::from(*name),
+            &version(*n),
+            Bytes::new(),
+        );
     }
     held
 }
@@ -38,7 +43,10 @@ fn trying(crashes: u32, tried: &[&str]) -> Record {
     Record {
         phase: Phase::Trying,
         crashes,
-        tried: tried.iter().map(|name| (id(name), Some(version(9)))).collect(),
+        tried: tried
+            .iter()
+            .map(|name| (id(name), Some(version(9))))
+            .collect(),
         ..Record::default()
     }
 }
@@ -48,7 +56,10 @@ fn what_is_noted_reads_back() {
     let mut record = trying(2, &["routes/1"]);
     record.quarantine.insert(id("routes/2"), None);
     record.woke(Some("it hung"));
-    record.tries("c".into(), States::from([(id("routes/3"), Some(version(1)))]));
+    record.tries(
+        "c".into(),
+        States::from([(id("routes/3"), Some(version(1)))]),
+    );
     assert_eq!(Record::decode(&record.encode()), Ok(record));
     for bad in [&b""[..], b"{", b"[]", b"{\"phase\":\"x\"}"] {
         assert!(Record::decode(bad).is_err());
@@ -84,7 +95,11 @@ fn after_a_crash_the_last_good_comes_first_and_after_a_stop_the_newest() {
 #[test]
 fn the_third_crash_in_a_row_is_the_last() {
     let mut record = trying(0, &[]);
-    for (times, failure) in [(1, Failure::Crashed), (2, Failure::Hung), (3, Failure::CrashLoop)] {
+    for (times, failure) in [
+        (1, Failure::Crashed),
+        (2, Failure::Hung),
+        (3, Failure::CrashLoop),
+    ] {
         let hung = (failure == Failure::Hung).then_some("it hung");
         assert!(record.woke(hung));
         assert!(!record.woke(hung), "counted once");
@@ -99,9 +114,16 @@ fn the_third_crash_in_a_row_is_the_last() {
     assert_eq!(record.crashes, 0);
     assert_eq!(record.quarantine.len(), 2);
     let reason = &record.setbacks[0].reason;
-    assert!(reason.contains("Route routes/1, removal of Route routes/2"), "{reason}");
+    assert!(
+        reason.contains("Route routes/1, removal of Route routes/2"),
+        "{reason}"
+    );
     record.forgive(&held(&[("routes/1", 9)]));
-    assert_eq!(record.quarantine.keys().next(), None, "the last good has both");
+    assert_eq!(
+        record.quarantine.keys().next(),
+        None,
+        "the last good has both"
+    );
     record.tries("c".into(), States::new());
     record.settles();
     assert_eq!(record, Record::default());
@@ -111,10 +133,13 @@ fn the_third_crash_in_a_row_is_the_last() {
 fn only_what_stays_as_it_is_becomes_the_last_good() {
     let began = Instant::now();
     let (old, new) = (held(&[("a", 1)]).content(), held(&[("a", 2)]).content());
-    let mut probation = Probation::new(Record::default(), old, old, LENGTH, began);
+    let mut probation = Probation::new(Record::default(), old, (old, true), LENGTH, began);
     assert!(probation.status().stable);
     assert_eq!(probation.due(), None);
-    assert!(probation.before(new, States::new(), began), "noted before it is put in force");
+    assert!(
+        probation.before(new, States::new(), began),
+        "noted before it is put in force"
+    );
     assert_eq!(probation.due(), None, "it is not in force yet");
     probation.after(new, &[], began);
     assert!(!probation.status().stable);
@@ -122,12 +147,18 @@ fn only_what_stays_as_it_is_becomes_the_last_good() {
     assert!(!probation.before(None, States::new(), later), "noted once");
     let newer = held(&[("a", 3)]).content();
     probation.after(newer, &[], later);
-    assert!(probation.ripe(began + LENGTH).is_none(), "the clock began anew");
+    assert!(
+        probation.ripe(began + LENGTH).is_none(),
+        "the clock began anew"
+    );
     let ripe = probation.ripe(later + LENGTH).unwrap();
     assert!(!ripe.is_kept);
     // While it is written something else comes.
     probation.before(None, States::new(), later + LENGTH);
-    assert!(!probation.kept(&ripe, later + LENGTH), "and is on probation");
+    assert!(
+        !probation.kept(&ripe, later + LENGTH),
+        "and is on probation"
+    );
     assert_eq!(probation.status().last_good, newer);
     probation.after(newer, &[], later + LENGTH);
     assert!(probation.status().stable);
@@ -142,7 +173,7 @@ fn only_what_stays_as_it_is_becomes_the_last_good() {
 fn going_back_to_the_last_good_is_stable_at_once_and_ends_later() {
     let now = Instant::now();
     let (old, new) = (held(&[("a", 1)]).content(), held(&[("a", 2)]).content());
-    let mut probation = Probation::new(Record::default(), old, old, LENGTH, now);
+    let mut probation = Probation::new(Record::default(), old, (old, true), LENGTH, now);
     let mut notes = 0;
     for turn in 0..1_000 {
         let next = if turn % 2 == 0 { new } else { old };
@@ -157,13 +188,16 @@ fn going_back_to_the_last_good_is_stable_at_once_and_ends_later() {
 #[test]
 fn content_without_a_name_is_told_apart_all_the_same() {
     let now = Instant::now();
-    let mut probation = Probation::new(Record::default(), None, None, LENGTH, now);
+    let mut probation = Probation::new(Record::default(), None, (None, false), LENGTH, now);
     probation.before(None, States::new(), now);
     probation.after(None, &[], now);
     let ripe = probation.ripe(now + LENGTH).unwrap();
     probation.before(None, States::new(), now + LENGTH);
     probation.after(None, &[], now + LENGTH);
-    assert!(!probation.kept(&ripe, now + LENGTH * 2), "it is another one");
+    assert!(
+        !probation.kept(&ripe, now + LENGTH * 2),
+        "it is another one"
+    );
     assert!(!probation.status().stable);
     let ripe = probation.ripe(now + LENGTH * 2).unwrap();
     assert!(probation.kept(&ripe, now + LENGTH * 2));
@@ -182,7 +216,10 @@ fn any_damage_leaves_something_to_start_from() {
         disk.save_attempt(&trying(0, &["a"]).encode()).unwrap();
         let files = ["last-good", "candidate", "attempt"].map(|name| folder.path().join(name));
         let kinds = [damage % 4, damage / 4 % 4, damage / 16];
-        files.iter().zip(kinds).for_each(|(file, kind)| harm(file, kind));
+        files
+            .iter()
+            .zip(kinds)
+            .for_each(|(file, kind)| harm(file, kind));
         let boot = boot(&disk);
         let expected = match kinds {
             [0, ..] => Some(good.content()),
@@ -190,9 +227,11 @@ fn any_damage_leaves_something_to_start_from() {
             _ => None,
         };
         assert_eq!(boot.held.map(|held| held.content()), expected, "{kinds:?}");
-        // The next start finds everything in order.
-        let record = Record::decode(&disk.load_attempt().unwrap().unwrap_or_else(|| b"{}".to_vec()));
-        assert!(record.is_ok() || kinds[2] != 0, "{kinds:?}");
+        let noted = disk.load_attempt().unwrap();
+        assert!(
+            noted.is_none_or(|bytes| Record::decode(&bytes).is_ok()),
+            "it is mended"
+        );
     }
 }
 
@@ -267,11 +306,17 @@ impl World {
         loop {
             let mut boot = boot(&self.disk);
             let held = boot.held.take().unwrap_or_default();
-            let last_good = boot.last_good;
+            let last_good = (boot.last_good, boot.is_last_good);
             if !self.kills(&held) {
                 self.process = Some(Process {
                     quarantine: boot.record.quarantine.clone(),
-                    probation: Probation::new(boot.record, held.content(), last_good, LENGTH, self.now),
+                    probation: Probation::new(
+                        boot.record,
+                        held.content(),
+                        last_good,
+                        LENGTH,
+                        self.now,
+                    ),
                     held,
                 });
                 return;
@@ -287,7 +332,9 @@ impl World {
     }
 
     fn note(&self, probation: &Probation) {
-        self.disk.save_attempt(&probation.record().encode()).unwrap();
+        self.disk
+            .save_attempt(&probation.record().encode())
+            .unwrap();
     }
 
     /// Takes what the server offers, name by name. Whether the process lived.
@@ -337,7 +384,10 @@ impl World {
             return false;
         }
         process.held = then;
-        if process.probation.after(process.held.content(), &released, self.now) {
+        if process
+            .probation
+            .after(process.held.content(), &released, self.now)
+        {
             self.note(&process.probation);
         }
         self.process = Some(process);
@@ -345,7 +395,9 @@ impl World {
     }
 
     fn ripen(&mut self, notes: bool) {
-        let Some(mut process) = self.process.take() else { return };
+        let Some(mut process) = self.process.take() else {
+            return;
+        };
         let Some(ripe) = process.probation.ripe(self.now) else {
             self.process = Some(process);
             return;
@@ -396,7 +448,9 @@ impl World {
 
     /// A clean stop keeps what is in force, unless something crashed not long ago.
     fn stop(&mut self) {
-        let Some(mut process) = self.process.take() else { return };
+        let Some(mut process) = self.process.take() else {
+            return;
+        };
         self.disk.save(Kept::Candidate, &process.held).unwrap();
         if process.probation.stops() {
             self.note(&process.probation);
