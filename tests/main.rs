@@ -13,6 +13,7 @@ mod harness;
 mod hostile;
 mod identity;
 mod main_job;
+mod probation;
 mod proxy;
 mod quickstart;
 mod readme;

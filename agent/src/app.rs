@@ -12,7 +12,7 @@ use bellwether::wire::core::{Node, node::UserAgentVersionType};
 use bellwether::wire::google::protobuf::{Struct, Value, value::Kind};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tracing::{error, info};
+use tracing::info;
 
 use crate::admin::{Admin, Section};
 use crate::apply::Applier;
@@ -20,11 +20,14 @@ use crate::config::AgentArgs;
 use crate::disk::Disk;
 use crate::held::Held;
 use crate::metrics::Metrics;
+use crate::probation::{self, Keeper, ProbationStatus};
 use crate::proxy::{Proxy, ProxyConfig};
 use crate::readiness::Readiness;
+use crate::report::Reporter;
 use crate::save::save;
 use crate::subscribe::{SubscribeConfig, Subscription, SubscriptionStatus};
 use crate::table::Table;
+use crate::watchdog::{self, Pulse};
 
 /// How long the last save and the last requests may take after the agent was told to stop. A little
 /// longer than the proxy's own grace.
@@ -45,6 +48,9 @@ pub struct Bound {
     proxy: Arc<Proxy>,
     pages: Arc<Admin>,
     subscription: Subscription,
+    keeper: Keeper,
+    reporter: Reporter,
+    pulse: Arc<Pulse>,
     disk: Disk,
     held: watch::Receiver<Held>,
 }
@@ -58,37 +64,43 @@ pub async fn bind(args: &AgentArgs) -> anyhow::Result<Bound> {
     let http_listener = listen("--http-listen", args.http_listen).await?;
     let admin_listener = listen("--admin-listen", args.admin_listen).await?;
     let disk = Disk::open(&args.state_dir)?;
+    // Before anything else is read: the process before may have died of it.
+    let mut boot = probation::boot(&disk);
     let table = Arc::new(ArcSwap::new(Table::empty(args.limits(), args.matching())));
     let mut applier = Applier::new(table.clone());
     let readiness = Readiness::default();
     let mut pending = Some(readiness.block("the first configuration"));
-    match disk.load() {
-        Ok(Some(kept)) => {
-            applier.restore(&kept);
-            pending = None;
-        }
-        Ok(None) => info!("nothing on disk yet"),
-        Err(error) => {
-            error!(error = %error, "can't start from the last good configuration; starting empty")
-        }
+    if let Some(kept) = boot.held.take() {
+        applier.restore(&kept);
+        pending = None;
     }
-    let held = applier.watch();
+    applier.see_position(boot.position);
+    let (keeper, guard) = Keeper::new(disk.clone(), boot, applier.watch(), args.probation);
+    let (asks, pulse) = (guard.asks(), guard.pulse());
+    applier.set_guard(guard);
+    let (held, position) = (applier.watch(), Box::new(applier.positions()));
     let config = SubscribeConfig {
         servers: args.server.clone(),
         credentials: args.credentials(),
         node: node(args, &disk),
         patience: PATIENCE,
     };
+    let node = config.node.clone();
     let (subscription, status) = Subscription::new(config, applier, pending);
     let mut registry = prometheus_client::registry::Registry::default();
     let metrics = Metrics::new(&mut registry, table.clone());
+    probation::register(&mut registry, keeper.watch(), disk.clone());
+    let reporter = Reporter {
+        node,
+        links: subscription.links(),
+        status: keeper.watch(),
+        keeper: asks,
+        position,
+        metrics: metrics.clone(),
+    };
     let proxy = Proxy::new(table.clone(), ProxyConfig::default(), metrics);
-    let pages = Admin::new(
-        readiness,
-        table,
-        Arc::new(registry),
-        sections(status, held.clone()),
-    );
+    let sections = sections(status, held.clone(), keeper.watch());
+    let pages = Admin::new(readiness, table, Arc::new(registry), sections);
     Ok(Bound {
         http: http_listener.local_addr()?,
         admin: admin_listener.local_addr()?,
@@ -97,6 +109,9 @@ pub async fn bind(args: &AgentArgs) -> anyhow::Result<Bound> {
         proxy,
         pages,
         subscription,
+        keeper,
+        reporter,
+        pulse,
         disk,
         held,
     })
@@ -111,6 +126,7 @@ async fn listen(option: &str, address: SocketAddr) -> anyhow::Result<TcpListener
 fn sections(
     status: watch::Receiver<SubscriptionStatus>,
     held: watch::Receiver<Held>,
+    probation: watch::Receiver<ProbationStatus>,
 ) -> Vec<(&'static str, Section)> {
     let subscription = move || {
         let status = status.borrow().clone();
@@ -123,7 +139,11 @@ fn sections(
             "rejected": *status.rejected,
         })
     };
-    vec![("subscription", Box::new(subscription))]
+    let probation = move || probation.borrow().to_json();
+    vec![
+        ("subscription", Box::new(subscription)),
+        ("probation", Box::new(probation)),
+    ]
 }
 
 fn node(args: &AgentArgs, disk: &Disk) -> Node {
@@ -153,6 +173,16 @@ fn node(args: &AgentArgs, disk: &Disk) -> Node {
 }
 
 impl Bound {
+    /// Watches over the agent from now on, and ends the process when it does no work any more.
+    ///
+    /// # Errors
+    /// There is no thread for it.
+    pub fn watch(&self, limits: watchdog::Limits) -> std::io::Result<()> {
+        let (proxy, pulse, disk) = (self.proxy.clone(), self.pulse.clone(), self.disk.clone());
+        let runtime = tokio::runtime::Handle::current();
+        watchdog::start(limits, pulse, disk, runtime, move || proxy.probe())
+    }
+
     /// Serves until `stop` is done, then lets requests end.
     ///
     /// # Errors
@@ -160,7 +190,9 @@ impl Bound {
     pub async fn run(self, stop: impl Future<Output = ()> + Send) -> anyhow::Result<()> {
         let (stopping, stopped) = watch::channel(false);
         let saving = tokio::spawn(save(self.disk, self.held, stopped.clone()));
+        let keeping = tokio::spawn(self.keeper.run(stopped.clone()));
         let following = tokio::spawn(self.subscription.run());
+        let reporting = tokio::spawn(self.reporter.run());
         let proxy = self.proxy.clone();
         let sweeping = tokio::spawn(async move { proxy.sweep().await });
         let answering = tokio::spawn(self.pages.serve(self.admin_listener, stopped.clone()));
@@ -170,10 +202,12 @@ impl Bound {
         stop.await;
         info!("going down");
         following.abort();
+        reporting.abort();
         sweeping.abort();
         stopping.send_replace(true);
         let gone = async {
             saving.await?;
+            keeping.await?;
             proxying.await?;
             answering.await?;
             Ok(())

@@ -1,21 +1,26 @@
 //! Owns the way from a response to the table: decodes, checks and compiles off to the side, then puts
 //! all of it in force with one swap. Must not know: the protocol, sockets.
 //!
-//! What can't be put in force is rejected by name, and what was in force under that name stays.
+//! What can't be put in force is rejected by name, and what was in force under that name stays. So is what
+//! this agent died of before, without a look at it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use arc_swap::ArcSwap;
-use bellwether::name::{Name, TypeUrl};
+use bellwether::content::Content;
+use bellwether::name::{Name, ResourceId, TypeUrl};
 use bellwether::snapshot::Position;
 use bellwether::subscriber::Update;
 use bytes::Bytes;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
+#[cfg(debug_assertions)]
+use crate::fault::Fault;
 use crate::held::Held;
+use crate::probation::{Guard, REFUSAL, States};
 use crate::table::Table;
 
 /// The only writer of the table.
@@ -25,6 +30,10 @@ pub struct Applier {
     held: watch::Sender<Held>,
     /// Routes that were rejected only because their cluster is not in force, and that cluster.
     waiting: BTreeMap<Name, Name>,
+    /// Asked before each change; without it nothing is refused or noted.
+    guard: Option<Guard>,
+    #[cfg(debug_assertions)]
+    fault: Fault,
 }
 
 impl Applier {
@@ -36,7 +45,15 @@ impl Applier {
             live,
             held,
             waiting: BTreeMap::new(),
+            guard: None,
+            #[cfg(debug_assertions)]
+            fault: Fault::from_environment(),
         }
+    }
+
+    /// From now on nothing is changed without asking.
+    pub fn set_guard(&mut self, guard: Guard) {
+        self.guard = Some(guard);
     }
 
     /// What is in force.
@@ -51,13 +68,15 @@ impl Applier {
         self.held.subscribe()
     }
 
-    /// Remembers the newest position seen.
-    pub fn set_position(&self, position: Option<Position>) {
-        self.held.send_if_modified(|held| {
-            let moved = held.position != position;
-            held.position = position;
-            moved
-        });
+    /// Remembers a position, unless a newer one was seen.
+    pub fn see_position(&self, position: Option<Position>) {
+        see(&self.held, position);
+    }
+
+    /// Does the same for somebody who is told of positions elsewhere.
+    pub fn positions(&self) -> impl Fn(Position) + Send + Sync + use<> {
+        let held = self.held.clone();
+        move |position| see(&held, Some(position))
     }
 
     /// Puts what was kept on disk in force. What this build can't take is left out, and said.
@@ -65,6 +84,8 @@ impl Applier {
         let mut edit = self.live.load_full().edit();
         let mut held = Held::at(kept.position);
         for (id, resource) in kept.iter() {
+            #[cfg(debug_assertions)]
+            self.fault.touches(&id.type_url, &resource.body);
             match edit.upsert(&id.type_url, &id.name, &resource.body) {
                 Ok(()) => {
                     let body = resource.body.clone();
@@ -76,7 +97,7 @@ impl Applier {
         self.live.store(edit.finish());
         info!(
             resources = held.len(),
-            "serving the last good configuration from disk"
+            "serving the configuration kept on disk"
         );
         self.held.send_replace(held);
     }
@@ -84,11 +105,17 @@ impl Applier {
     /// Puts an update in force; the names that are not, with the reason.
     pub async fn apply(&mut self, update: &Update) -> BTreeMap<Name, String> {
         let started = Instant::now();
-        let mut rejected = BTreeMap::new();
+        let mut rejected = self.refused(update);
+        let is_guarded = self.ask_guard(update, &rejected).await;
         let mut edit = self.live.load_full().edit();
         let mut held = self.held();
         for (at, offer) in update.offers.iter().enumerate() {
+            if rejected.contains_key(&offer.name) {
+                continue;
+            }
             let body = Bytes::copy_from_slice(&offer.body);
+            #[cfg(debug_assertions)]
+            self.fault.touches(&update.type_url, &body);
             match edit.upsert(&update.type_url, &offer.name, &body) {
                 Ok(()) => held.insert(&update.type_url, &offer.name, &offer.version, body),
                 Err(reason) => drop(rejected.insert(offer.name.clone(), reason)),
@@ -98,22 +125,93 @@ impl Applier {
             }
         }
         for name in &update.removals {
-            edit.remove(&update.type_url, name);
-            held.remove(&update.type_url, name);
+            if !rejected.contains_key(name) {
+                edit.remove(&update.type_url, name);
+                held.remove(&update.type_url, name);
+            }
         }
         if update.type_url == TypeUrl::ROUTE {
-            let named = update
-                .offers
-                .iter()
-                .map(|offer| &offer.name)
-                .chain(&update.removals);
+            let offered = update.offers.iter().map(|offer| &offer.name);
+            let named = offered.chain(&update.removals);
             named.for_each(|name| drop(self.waiting.remove(name)));
         }
         self.waiting.extend(edit.waiting().clone());
         self.live.store(edit.finish());
-        self.held.send_replace(held);
+        let content = self.publish(held);
+        if let Some(guard) = &mut self.guard
+            && (is_guarded || guard.has_released())
+        {
+            guard.after(content).await;
+        }
         self.log(update, &rejected, started);
         rejected
+    }
+
+    /// What this agent died of.
+    fn refused(&mut self, update: &Update) -> BTreeMap<Name, String> {
+        let Some(guard) = &mut self.guard else {
+            return BTreeMap::new();
+        };
+        let refused = states(update)
+            .filter(|(name, version)| {
+                let id = ResourceId::new(update.type_url.clone(), (*name).clone());
+                guard.refuses(&id, *version)
+            })
+            .map(|(name, _)| (name.clone(), REFUSAL.to_owned()));
+        refused.collect()
+    }
+
+    /// Tells the guard what is about to change, if anything is. Whether it is to be told the end of it.
+    async fn ask_guard(&self, update: &Update, refused: &BTreeMap<Name, String>) -> bool {
+        let (Some(guard), Some((content, names))) = (&self.guard, self.changes(update, refused))
+        else {
+            return false;
+        };
+        guard.before(content, names).await;
+        true
+    }
+
+    /// What all will be called, and what is about to change; `None` if nothing is.
+    fn changes(
+        &self,
+        update: &Update,
+        refused: &BTreeMap<Name, String>,
+    ) -> Option<(Option<Content>, States)> {
+        let held = self.held();
+        let allowed = states(update).filter(|(name, _)| !refused.contains_key(*name));
+        let mut changes = allowed
+            .map(|(name, version)| {
+                (
+                    ResourceId::new(update.type_url.clone(), name.clone()),
+                    version,
+                )
+            })
+            .filter(|(id, version)| held.version(id) != *version)
+            .peekable();
+        changes.peek()?;
+        if !self.guard.as_ref().is_some_and(Guard::wants_names) {
+            return Some((None, States::new()));
+        }
+        let (mut then, mut names) = (held.clone(), States::new());
+        for (id, version) in changes {
+            match version {
+                Some(version) => then.insert(&id.type_url, &id.name, version, Bytes::new()),
+                None => then.remove(&id.type_url, &id.name),
+            }
+            names.insert(id, version.map(str::to_owned));
+        }
+        Some((then.content(), names))
+    }
+
+    /// Lets everybody see what is in force; its name.
+    fn publish(&self, mut held: Held) -> Option<Content> {
+        let content = held.content();
+        self.held.send_modify(|before| {
+            // Somebody may have been told of a newer position meanwhile.
+            held.position = Position::newest(held.position, before.position);
+            *before = held;
+        });
+        content
     }
 
     /// Rejected routes whose cluster has come into force since. Each is named once.
@@ -129,7 +227,7 @@ impl Applier {
         info!(
             r#type = update.type_url.short(),
             revision = update.label,
-            changed = update.offers.len() - rejected.len(),
+            offered = update.offers.len(),
             removed = update.removals.len(),
             rejected = rejected.len(),
             micros = started.elapsed().as_micros(),
@@ -139,6 +237,22 @@ impl Applier {
             warn!(r#type = update.type_url.short(), %name, reason, "rejected a resource; what it replaces stays in force");
         }
     }
+}
+
+/// What names stand for in an update: a version, or that they are gone.
+fn states(update: &Update) -> impl Iterator<Item = (&Name, Option<&str>)> {
+    let offers = update.offers.iter();
+    let offers = offers.map(|offer| (&offer.name, Some(&*offer.version)));
+    offers.chain(update.removals.iter().map(|name| (name, None)))
+}
+
+fn see(held: &watch::Sender<Held>, position: Option<Position>) {
+    held.send_if_modified(|held| {
+        let newest = Position::newest(held.position, position);
+        let moved = held.position != newest;
+        held.position = newest;
+        moved
+    });
 }
 
 /// Resources compiled between two chances for others on the same thread: some milliseconds.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Command, CommandFactory, FromArgMatches, Parser, ValueEnum};
@@ -86,6 +87,16 @@ pub struct AgentArgs {
         default_value = "./bellwether-agent-state"
     )]
     pub state_dir: PathBuf,
+    /// How long a changed configuration must live before it is what this agent starts from after a crash;
+    /// a server may say otherwise
+    #[arg(long, env = "BELLWETHER_PROBATION", value_name = "TIME", default_value = "60s", value_parser = parse_duration)]
+    pub probation: Duration,
+    /// End the process when the data path has not answered for so long; 0 for never
+    #[arg(long, env = "BELLWETHER_WATCHDOG", value_name = "TIME", default_value = "10s", value_parser = parse_duration)]
+    pub watchdog: Duration,
+    /// End the process when one change was not in force after so long
+    #[arg(long, hide = true, env = "BELLWETHER_CHANGE_LIMIT", value_name = "TIME", default_value = "30s", value_parser = parse_duration)]
+    pub change_limit: Duration,
     /// Which of APISIX's routers decides
     #[arg(
         long,
@@ -193,6 +204,29 @@ impl AgentArgs {
     }
 }
 
+/// Reads `500ms`, `10s`, `5m`, `1h`, or `0`.
+///
+/// # Errors
+/// It is none of these.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let millis = match unit {
+        "ms" => Some(1),
+        "s" => Some(1_000),
+        "m" => Some(60_000),
+        "h" => Some(3_600_000),
+        "" if number == "0" => Some(1),
+        _ => None,
+    };
+    let number = number.parse::<u64>().ok();
+    let total = number
+        .zip(millis)
+        .and_then(|(number, unit)| number.checked_mul(unit));
+    let total = total.map(Duration::from_millis);
+    total.ok_or_else(|| "a time has the form 500ms, 10s, 5m or 1h".to_owned())
+}
+
 fn parse_label(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
@@ -288,6 +322,26 @@ mod tests {
     }
 
     #[test]
+    fn times_have_units() {
+        let millis = |text: &str| parse_duration(text).map(|time| time.as_millis());
+        assert_eq!(millis("250ms"), Ok(250));
+        assert_eq!(millis("2m"), Ok(120_000));
+        assert_eq!(millis("0"), Ok(0));
+        for bad in [
+            "",
+            "s",
+            "1",
+            "-1s",
+            "1.5s",
+            "1d",
+            "99999999999999999999s",
+            "18446744073709551615h",
+        ] {
+            assert!(parse_duration(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
     fn what_is_wrong_is_named() {
         for (args, named) in [
             (&[][..], "--server"),
@@ -309,6 +363,10 @@ mod tests {
                 "is for https",
             ),
             (&["--server", "http://a:1", "--label", "x"], "KEY=VALUE"),
+            (
+                &["--server", "http://a:1", "--probation", "60"],
+                "500ms, 10s, 5m or 1h",
+            ),
             (&["--config", "/nowhere"], "can't read /nowhere"),
         ] {
             let error = read(args).unwrap_err();

@@ -1,14 +1,14 @@
-//! Owns the last good configuration on disk: one checksummed file, replaced whole or not at all.
-//! Must not know: what a resource means, or where it came from.
+//! Owns the state folder: the configurations that an agent may start from, and what it noted of its
+//! attempts. Must not know: what a resource means, which configuration to start from.
 //!
-//! The file is [`MAGIC`], the SHA-256 of the rest, and the rest: an encoded `DeltaDiscoveryResponse`
-//! that holds every resource in force, with the position as `system_version_info`. It is written to a
-//! neighbour, synced, and renamed over the old one, so that a kill at any moment leaves one of the two.
+//! A configuration is an encoded `DeltaDiscoveryResponse` that holds every resource in force, with the
+//! position as `system_version_info`.
 
-use std::fs::{self, DirBuilder, File, OpenOptions, Permissions};
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use bellwether::name::TypeUrl;
 use bellwether::snapshot::Position;
@@ -16,45 +16,48 @@ use bellwether::wire::discovery::{DeltaDiscoveryResponse, Resource};
 use bellwether::wire::google::protobuf::Any;
 use bytes::Bytes;
 use prost::Message;
-use sha2::{Digest, Sha256};
 use tracing::warn;
 
 use crate::held::Held;
 
-/// Tells our files from others', and this format from later ones.
-const MAGIC: &[u8] = b"bellwether last good 1\n";
+mod sealed;
 
-const DIGEST_BYTES: usize = 32;
+pub use sealed::DiskError;
+use sealed::Sealed;
 
-const FILE: &str = "last-good";
+/// Begins both files with a configuration.
+const CONFIGURATION: Sealed = Sealed(b"bellwether last good 1\n");
 
-/// The file holds private keys and the credentials of consumers.
-const OWNER_ONLY: u32 = 0o600;
+/// Begins the file with what was noted of attempts.
+const ATTEMPT: Sealed = Sealed(b"bellwether attempt 1\n");
+
+const ATTEMPT_FILE: &str = "attempt";
+
+/// Holds why the watchdog ended the process before.
+const HUNG_FILE: &str = "hung";
 
 /// Bytes of a name that we made or somebody wrote into our file.
 const LONGEST_ID: usize = 256;
 
-/// Why there is no last good configuration to start from.
-#[derive(Debug, thiserror::Error)]
-pub enum DiskError {
-    /// The folder or the file can't be used.
-    #[error("can't {doing} {}", path.display())]
-    Io {
-        /// What was tried.
-        doing: &'static str,
-        /// On what.
-        path: PathBuf,
-        /// Why not.
-        source: io::Error,
-    },
-    /// The file is not what we wrote.
-    #[error("{} is damaged: {reason}", path.display())]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What was seen.
-        reason: String,
-    },
+/// Bytes of a reason that our watchdog wrote.
+const LONGEST_REASON: usize = 512;
+
+/// A configuration that is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// What has survived its probation.
+    LastGood,
+    /// What was in force last, whatever became of it.
+    Candidate,
+}
+
+impl Kept {
+    fn file(self) -> &'static str {
+        match self {
+            Self::LastGood => "last-good",
+            Self::Candidate => "candidate",
+        }
+    }
 }
 
 /// The folder of one agent.
@@ -80,56 +83,84 @@ impl Disk {
         })
     }
 
-    /// What was in force when this agent last ran; `None` if it never did.
+    /// A configuration; `None` if there is none.
     ///
     /// # Errors
     /// The file can't be read, or is damaged. The agent can start without it.
-    pub fn load(&self) -> Result<Option<Held>, DiskError> {
-        let path = self.folder.join(FILE);
-        let content = match fs::read(&path) {
-            Ok(content) => content,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(source) => {
-                return Err(DiskError::Io {
-                    doing: "read",
-                    path,
-                    source,
-                });
-            }
+    pub fn load(&self, kept: Kept) -> Result<Option<Held>, DiskError> {
+        let path = self.folder.join(kept.file());
+        let Some(content) = sealed::read(&path)? else {
+            return Ok(None);
         };
-        match decode(&content) {
-            Ok(held) => Ok(Some(held)),
-            Err(reason) => Err(DiskError::Damaged { path, reason }),
-        }
+        let held = decode(&content);
+        held.map(Some)
+            .map_err(|reason| DiskError::Damaged { path, reason })
     }
 
-    /// Replaces what is kept.
+    /// Replaces a configuration.
     ///
     /// # Errors
     /// It could not be written; the old one is still there.
-    pub fn save(&self, held: &Held) -> Result<(), DiskError> {
-        let path = self.folder.join(FILE);
-        let draft = self.folder.join("last-good.new");
-        let write = || -> io::Result<()> {
-            let mut file = OpenOptions::new()
-                .write(true)
-                .create(true)
-                .truncate(true)
-                .mode(OWNER_ONLY)
-                .open(&draft)?;
-            // What an interrupted save left may have been made by somebody less careful.
-            file.set_permissions(Permissions::from_mode(OWNER_ONLY))?;
-            file.write_all(&encode(held))?;
-            file.sync_all()?;
-            fs::rename(&draft, &path)?;
-            // The rename itself must survive a power cut.
-            File::open(&self.folder)?.sync_all()
+    pub fn save(&self, kept: Kept, held: &Held) -> Result<(), DiskError> {
+        let path = self.folder.join(kept.file());
+        sealed::write(&path, &CONFIGURATION.seal(&encode(held)))
+    }
+
+    /// When a configuration was written; `None` if there is none.
+    #[must_use]
+    pub fn written_at(&self, kept: Kept) -> Option<SystemTime> {
+        fs::metadata(self.folder.join(kept.file()))
+            .ok()?
+            .modified()
+            .ok()
+    }
+
+    /// What was noted of attempts; `None` if nothing ever was.
+    ///
+    /// # Errors
+    /// As [`Disk::load`].
+    pub fn load_attempt(&self) -> Result<Option<Vec<u8>>, DiskError> {
+        let path = self.folder.join(ATTEMPT_FILE);
+        let Some(content) = sealed::read(&path)? else {
+            return Ok(None);
         };
-        write().map_err(|source| DiskError::Io {
-            doing: "write",
-            path: path.clone(),
-            source,
-        })
+        let body = ATTEMPT.open(&content).map(<[u8]>::to_vec);
+        body.map(Some)
+            .map_err(|reason| DiskError::Damaged { path, reason })
+    }
+
+    /// Notes what is attempted; it is on the disk when this returns.
+    ///
+    /// # Errors
+    /// As [`Disk::save`].
+    pub fn save_attempt(&self, body: &[u8]) -> Result<(), DiskError> {
+        sealed::write(&self.folder.join(ATTEMPT_FILE), &ATTEMPT.seal(body))
+    }
+
+    /// Notes why the watchdog ends the process. It shares nothing with what may hang.
+    ///
+    /// # Errors
+    /// As [`Disk::save`].
+    pub fn save_hung(&self, reason: &str) -> Result<(), DiskError> {
+        sealed::write(&self.folder.join(HUNG_FILE), reason.as_bytes())
+    }
+
+    /// Why the watchdog ended the process before, if it did.
+    #[must_use]
+    pub fn hung(&self) -> Option<String> {
+        let content = fs::read(self.folder.join(HUNG_FILE)).ok()?;
+        let first = content.get(..LONGEST_REASON).unwrap_or(&content);
+        Some(String::from_utf8_lossy(first).into_owned())
+    }
+
+    /// Forgets what the watchdog noted.
+    pub fn forget_hung(&self) {
+        let path = self.folder.join(HUNG_FILE);
+        if let Err(error) = fs::remove_file(&path)
+            && error.kind() != io::ErrorKind::NotFound
+        {
+            warn!(path = %path.display(), %error, "can't forget that the watchdog ended this agent");
+        }
     }
 
     /// A name for this agent that stays the same for as long as the folder does. Where it can't be
@@ -164,22 +195,16 @@ fn encode(held: &Held) -> Vec<u8> {
         resources: resources.collect(),
         ..DeltaDiscoveryResponse::default()
     };
-    let body = all.encode_to_vec();
-    [MAGIC, Sha256::digest(&body).as_slice(), &body].concat()
+    all.encode_to_vec()
 }
 
-/// Reads the whole file, or says what is wrong with it. Never panics, whatever the bytes.
+/// Reads a whole file with a configuration, or says what is wrong with it. Never panics, whatever the
+/// bytes.
 ///
 /// # Errors
 /// The reason for the operator.
 pub fn decode(content: &[u8]) -> Result<Held, String> {
-    let rest = content
-        .strip_prefix(MAGIC)
-        .ok_or("it does not begin like a file of ours")?;
-    let (digest, body) = rest.split_at_checked(DIGEST_BYTES).ok_or("it is cut off")?;
-    if Sha256::digest(body).as_slice() != digest {
-        return Err("its checksum does not match its content".to_owned());
-    }
+    let body = CONFIGURATION.open(content)?;
     let all = DeltaDiscoveryResponse::decode(body).map_err(|error| error.to_string())?;
     let mut held = Held::at(Position::parse(&all.system_version_info));
     for resource in all.resources {
@@ -196,6 +221,8 @@ pub fn decode(content: &[u8]) -> Result<Held, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
     use proptest::prelude::*;
 
     fn sample() -> Held {
@@ -217,20 +244,20 @@ mod tests {
     fn what_is_saved_is_loaded() {
         let folder = tempfile::tempdir().unwrap();
         let disk = Disk::open(&folder.path().join("a/b")).unwrap();
-        assert_eq!(disk.load().unwrap(), None);
-        disk.save(&sample()).unwrap();
-        assert_eq!(disk.load().unwrap(), Some(sample()));
-        disk.save(&Held::default()).unwrap();
-        assert_eq!(disk.load().unwrap(), Some(Held::default()));
+        assert_eq!(disk.load(Kept::LastGood).unwrap(), None);
+        disk.save(Kept::LastGood, &sample()).unwrap();
+        assert_eq!(disk.load(Kept::LastGood).unwrap(), Some(sample()));
+        disk.save(Kept::LastGood, &Held::default()).unwrap();
+        assert_eq!(disk.load(Kept::LastGood).unwrap(), Some(Held::default()));
     }
 
     #[test]
     fn an_interrupted_save_leaves_the_old_one() {
         let folder = tempfile::tempdir().unwrap();
         let disk = Disk::open(folder.path()).unwrap();
-        disk.save(&sample()).unwrap();
+        disk.save(Kept::LastGood, &sample()).unwrap();
         fs::write(folder.path().join("last-good.new"), b"half of it").unwrap();
-        assert_eq!(disk.load().unwrap(), Some(sample()));
+        assert_eq!(disk.load(Kept::LastGood).unwrap(), Some(sample()));
     }
 
     #[test]
@@ -240,13 +267,13 @@ mod tests {
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
         assert_eq!(mode(&disk.folder), 0o700);
         fs::write(disk.folder.join("last-good.new"), b"left behind").unwrap();
-        disk.save(&sample()).unwrap();
-        assert_eq!(mode(&disk.folder.join(FILE)), 0o600);
+        disk.save(Kept::LastGood, &sample()).unwrap();
+        assert_eq!(mode(&disk.folder.join("last-good")), 0o600);
     }
 
     #[test]
     fn every_flipped_bit_and_every_cut_is_noticed() {
-        let good = encode(&sample());
+        let good = CONFIGURATION.seal(&encode(&sample()));
         for at in 0..good.len() {
             assert!(decode(&good[..at]).is_err(), "cut at {at}");
             let mut bad = good.clone();
@@ -259,13 +286,13 @@ mod tests {
     fn errors_name_the_file_and_the_reason() {
         let folder = tempfile::tempdir().unwrap();
         let disk = Disk::open(folder.path()).unwrap();
-        fs::write(folder.path().join(FILE), b"junk").unwrap();
-        let text = disk.load().unwrap_err().to_string();
+        fs::write(folder.path().join("last-good"), b"junk").unwrap();
+        let text = disk.load(Kept::LastGood).unwrap_err().to_string();
         assert!(
             text.contains("last-good is damaged: it does not begin"),
             "{text}"
         );
-        let text = Disk::open(&folder.path().join(FILE))
+        let text = Disk::open(&folder.path().join("last-good"))
             .unwrap_err()
             .to_string();
         assert!(text.starts_with("can't make folder"), "{text}");
@@ -304,7 +331,7 @@ mod tests {
         fn no_bytes_make_it_panic(body in proptest::collection::vec(any::<u8>(), 0..256)) {
             let _ = decode(&body);
             // Behind a good checksum too.
-            let _ = decode(&[MAGIC, Sha256::digest(&body).as_slice(), &body].concat());
+            let _ = decode(&CONFIGURATION.seal(&body));
         }
     }
 }

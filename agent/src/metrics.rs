@@ -97,6 +97,8 @@ impl UpstreamStats {
 #[derive(Debug, Default)]
 pub struct Metrics {
     latency: Histogram,
+    /// Answers with 5xx, of endpoints or our own.
+    errors: AtomicU64,
     /// Requests that no route took, by status class.
     pub unmatched: RouteStats,
     /// Requests refused because a plugin they need does not run here.
@@ -121,14 +123,74 @@ impl Metrics {
     }
 
     /// Counts a request that was served to the end.
-    pub fn served(&self, took: Duration) {
+    pub fn served(&self, took: Duration, status: http::StatusCode) {
         self.latency.observe(took);
+        if status.is_server_error() {
+            self.errors.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// What was served since the start.
+    #[must_use]
+    pub fn totals(&self) -> Totals {
+        Totals {
+            buckets: read(&self.latency.buckets),
+            errors: self.errors.load(Ordering::Relaxed),
+        }
     }
 }
 
+/// Requests served to the end since the start.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Totals {
+    buckets: [u64; BUCKETS],
+    /// Of these, answered with 5xx.
+    pub errors: u64,
+}
+
+impl Totals {
+    /// What came since `before`.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        let count = |at: usize| {
+            let of = |totals: &Self| totals.buckets.get(at).copied().unwrap_or_default();
+            of(self).saturating_sub(of(before))
+        };
+        Self {
+            buckets: std::array::from_fn(count),
+            errors: self.errors.saturating_sub(before.errors),
+        }
+    }
+
+    /// How many.
+    #[must_use]
+    pub fn requests(&self) -> u64 {
+        self.buckets.iter().sum()
+    }
+
+    /// The time that this part of them took at most (0.5: half of them). It is estimated within a bucket of
+    /// the histogram, as Prometheus does; beyond the last bound it is that bound.
+    #[must_use]
+    pub fn quantile(&self, part: f64) -> Duration {
+        let rank = self.requests() as f64 * part;
+        let (mut below, mut lower) = (0.0, 0.0);
+        for (count, bound) in self.buckets.iter().zip(LATENCY_BOUNDS) {
+            let count = *count as f64;
+            if count > 0.0 && below + count >= rank {
+                let seconds = lower + (bound - lower) * ((rank - below) / count);
+                return Duration::from_secs_f64(seconds.max(0.0));
+            }
+            (below, lower) = (below + count, bound);
+        }
+        Duration::from_secs_f64(if self.requests() == 0 { 0.0 } else { lower })
+    }
+}
+
+const BUCKETS: usize = LATENCY_BOUNDS.len() + 1;
+
 #[derive(Debug, Default)]
 struct Histogram {
-    buckets: [AtomicU64; LATENCY_BOUNDS.len() + 1],
+    buckets: [AtomicU64; BUCKETS],
     micros: AtomicU64,
 }
 
@@ -309,7 +371,7 @@ mod tests {
         let mut registry = Registry::default();
         let metrics = Metrics::new(&mut registry, Arc::new(ArcSwap::new(table)));
         metrics.unmatched.answered(http::StatusCode::NOT_FOUND);
-        metrics.served(Duration::from_millis(3));
+        metrics.served(Duration::from_millis(3), http::StatusCode::OK);
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &registry).unwrap();
         for line in [
@@ -321,5 +383,30 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line} in {text}");
         }
+    }
+
+    #[test]
+    fn quantiles_are_of_what_came_since() {
+        let metrics = Metrics::default();
+        metrics.served(Duration::from_secs(60), http::StatusCode::OK);
+        let before = metrics.totals();
+        assert_eq!(
+            before.quantile(0.5),
+            Duration::from_secs(10),
+            "the last bound"
+        );
+        assert_eq!(before.since(&before).quantile(0.99), Duration::ZERO);
+        for n in 0..100 {
+            let (took, status) = match n {
+                0..90 => (1, http::StatusCode::OK),
+                _ => (400, http::StatusCode::BAD_GATEWAY),
+            };
+            metrics.served(Duration::from_millis(took), status);
+        }
+        let window = metrics.totals().since(&before);
+        assert_eq!((window.requests(), window.errors), (100, 10));
+        assert!(window.quantile(0.5) <= Duration::from_millis(1));
+        let p99 = window.quantile(0.99).as_millis();
+        assert!((250..=500).contains(&p99), "{p99} ms");
     }
 }

@@ -11,6 +11,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::app;
 use crate::config::AgentArgs;
+use crate::watchdog::Limits;
 
 /// The command line can't be used, or a port or folder can't.
 const UNUSABLE: u8 = 2;
@@ -43,6 +44,13 @@ async fn serve(args: &AgentArgs) -> anyhow::Result<()> {
         .with_ansi(std::io::stderr().is_terminal())
         .init();
     let bound = app::bind(args).await?;
+    if !args.watchdog.is_zero() {
+        let limits = Limits {
+            answer: args.watchdog,
+            change: args.change_limit,
+        };
+        bound.watch(limits).context("can't start the watchdog")?;
+    }
     let mut out = std::io::stdout();
     writeln!(out, "proxying http://{}", bound.http)?;
     writeln!(

@@ -1,6 +1,7 @@
 //! Owns the data path: clients' connections in, requests matched against the table in force, and
 //! forwarded. Must not know: that a control plane exists, where the table comes from.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::metrics::Metrics;
 use crate::table::Table;
+use crate::variable::View;
 
 mod answer;
 mod attempt;
@@ -94,6 +96,23 @@ impl Proxy {
     /// requests end within the grace period, and returns when all connections are closed.
     pub async fn serve(self: &Arc<Self>, listener: TcpListener, drain: watch::Receiver<bool>) {
         connection::serve(self, listener, drain).await;
+    }
+
+    /// Looks a request up as the data path does, for somebody who wants to see that it can.
+    pub fn probe(&self) {
+        let (parts, ()) = http::Request::new(()).into_parts();
+        let nobody = SocketAddr::from(([127, 0, 0, 1], 0));
+        let view = View {
+            parts: &parts,
+            path: "/",
+            host: "",
+            raw_host: "",
+            client: nobody,
+            local: nobody,
+            secure: false,
+            matched: None,
+        };
+        let _ = self.table.load().find(&view);
     }
 
     /// Closes idle connections to endpoints when their time has come, for ever. Without it they are

@@ -1,4 +1,4 @@
-//! Owns when the last good configuration goes to disk: soon after it changed, not at every change.
+//! Owns when the configuration in force goes to disk: soon after it changed, not at every change.
 //! Must not know: what is in it.
 
 use std::time::{Duration, Instant};
@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tracing::error;
 
-use crate::disk::Disk;
+use crate::disk::{Disk, Kept};
 use crate::held::Held;
 
 /// Changes within this time go to disk together.
@@ -46,14 +46,14 @@ async fn pause(time: Duration, stop: &mut watch::Receiver<bool>) {
 
 async fn save_now(disk: &Disk, held: &mut watch::Receiver<Held>) {
     let (disk, held) = (disk.clone(), held.borrow_and_update().clone());
-    let saved = tokio::task::spawn_blocking(move || disk.save(&held)).await;
+    let saved = tokio::task::spawn_blocking(move || disk.save(Kept::Candidate, &held)).await;
     match saved {
         Ok(Ok(())) => {}
         Ok(Err(error)) => error!(
             error = %error,
             cause = ?std::error::Error::source(&error),
-            "can't keep the last good configuration; a restart without a server would serve an older one"
+            "can't keep the configuration in force; a restart without a server would serve an older one"
         ),
-        Err(panic) => error!(%panic, "saving the last good configuration failed"),
+        Err(panic) => error!(%panic, "saving the configuration in force failed"),
     }
 }

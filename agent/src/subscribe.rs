@@ -21,6 +21,7 @@ use crate::apply::Applier;
 use crate::readiness::Block;
 use backoff::Backoff;
 use client::Connection;
+pub use client::Link;
 pub use credentials::Credentials;
 use outage::Outage;
 
@@ -71,6 +72,7 @@ pub struct Subscription {
     subscriber: Subscriber,
     applier: Applier,
     status: watch::Sender<SubscriptionStatus>,
+    links: watch::Sender<Option<Link>>,
     backoff: Backoff,
     outage: Outage,
     /// Kept until everything was answered once, so that the agent is not ready before.
@@ -119,18 +121,25 @@ impl Subscription {
         for (id, held) in applier.held().iter() {
             subscriber.restore(&id.type_url, id.name.clone(), held.version.clone());
         }
-        subscriber.restore_position(applier.held().position);
+        subscriber.see_position(applier.held().position);
         let (status, reader) = watch::channel(SubscriptionStatus::default());
         let subscription = Self {
             config,
             subscriber,
             applier,
             status,
+            links: watch::Sender::new(None),
             backoff: Backoff::default(),
             outage: Outage::default(),
             pending,
         };
         (subscription, reader)
+    }
+
+    /// The connection to the server that is followed; `None` while there is none.
+    #[must_use]
+    pub fn links(&self) -> watch::Receiver<Option<Link>> {
+        self.links.subscribe()
     }
 
     /// Never returns by itself; it may be dropped at any time.
@@ -141,6 +150,7 @@ impl Subscription {
             let server = self.config.servers[turn % self.config.servers.len()].clone();
             let url = server.uri().to_string();
             let ended = self.follow(&server, &url).await;
+            self.links.send_replace(None);
             self.status.send_modify(|status| {
                 status.server.clear();
                 ended.message().clone_into(&mut status.last_error);
@@ -153,6 +163,9 @@ impl Subscription {
 
     /// One connection, until it ends.
     async fn follow(&mut self, server: &Endpoint, url: &str) -> Status {
+        let held = self.applier.held();
+        self.subscriber.see_position(held.position);
+        self.subscriber.set_content(held.content());
         let first = self.subscriber.connect();
         let opened = Connection::open(server, &self.config.credentials, first).await;
         let mut connection = match opened {
@@ -164,6 +177,7 @@ impl Subscription {
         let Ok(mut received) = timeout(self.config.patience, connection.receive()).await else {
             return Status::deadline_exceeded("the server says nothing on the stream");
         };
+        self.links.send_replace(Some(connection.link()));
         loop {
             let response = match received {
                 Ok(response) => response,
@@ -175,7 +189,7 @@ impl Subscription {
                 Ok(update) => {
                     let rejected = self.applier.apply(&update).await;
                     let answer = self.subscriber.applied(&update, rejected);
-                    self.applier.set_position(self.subscriber.position());
+                    self.applier.see_position(self.subscriber.position());
                     self.report();
                     answer
                 }

@@ -90,11 +90,11 @@ impl Stage {
         agent.start(&self.key, &server, log).await
     }
 
-    /// Waits until an agent has a name in its last good configuration on disk. It goes there a moment after
+    /// Waits until an agent has a name in its newest configuration on disk. It goes there a moment after
     /// it is in force, so a kill before that costs the newest change.
     pub(crate) async fn kept_on_disk(&self, agent: usize, name: &str) -> anyhow::Result<()> {
         let agent = self.agents[agent].name;
-        let file = self.folder.path().join(agent).join("last-good");
+        let file = self.folder.path().join(agent).join("candidate");
         until(&format!("agent {agent} keeps {name} on disk"), async || {
             let content = std::fs::read(&file).context("it is not written yet")?;
             let mut windows = content.windows(name.len());

@@ -160,11 +160,13 @@ impl SetVersion {
         set
     }
 
-    pub(crate) fn add(&mut self, name: &Name, version: Version) {
+    /// With one member more, which must not be there yet.
+    pub fn add(&mut self, name: &Name, version: Version) {
         self.0 = self.0.wrapping_add(member(name, version));
     }
 
-    pub(crate) fn remove(&mut self, name: &Name, version: Version) {
+    /// With one member less, which must be there.
+    pub fn remove(&mut self, name: &Name, version: Version) {
         self.0 = self.0.wrapping_sub(member(name, version));
     }
 }

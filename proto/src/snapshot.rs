@@ -76,6 +76,16 @@ impl Position {
         self.store == other.store && self.revision < other.revision
     }
 
+    /// What to remember as the newest seen when `seen` was and `told` comes: never something before it.
+    /// Of another store the newest word counts.
+    #[must_use]
+    pub fn newest(seen: Option<Self>, told: Option<Self>) -> Option<Self> {
+        match (seen, told) {
+            (Some(seen), Some(told)) if told.is_behind(&seen) => Some(seen),
+            (seen, told) => told.or(seen),
+        }
+    }
+
     /// Reads what [`fmt::Display`] wrote: `1234@cdf818194e3a8c32`. Words after it are for people.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {

@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
+use crate::content::{CONTENT_KEY, Content};
 use crate::name::{Name, TypeUrl};
 use crate::rejection::{clean, to_status};
 use crate::session::POSITION_KEY;
@@ -64,6 +65,7 @@ pub struct Subscriber {
     node: Node,
     lanes: BTreeMap<TypeUrl, Lane>,
     position: Option<Position>,
+    content: Option<Content>,
     stream: u64,
 }
 
@@ -79,6 +81,7 @@ impl Subscriber {
             node,
             lanes,
             position: None,
+            content: None,
             stream: 0,
         }
     }
@@ -90,9 +93,15 @@ impl Subscriber {
         }
     }
 
-    /// The newest position seen in an earlier run.
-    pub fn restore_position(&mut self, position: Option<Position>) {
-        self.position = position;
+    /// A position that was seen elsewhere than on these streams: in an earlier run, or in what the node
+    /// was told beside them.
+    pub fn see_position(&mut self, position: Option<Position>) {
+        self.position = Position::newest(self.position, position);
+    }
+
+    /// What the node has in force, to be said on the next stream; `None` if nobody can tell.
+    pub fn set_content(&mut self, content: Option<Content>) {
+        self.content = content;
     }
 
     /// The newest position seen. A server that is behind it will wait.
@@ -143,12 +152,16 @@ impl Subscriber {
 
     fn identity(&self) -> Node {
         let mut node = self.node.clone();
-        if let Some(position) = self.position {
+        for (key, said) in [
+            (POSITION_KEY, self.position.map(|it| it.to_string())),
+            (CONTENT_KEY, self.content.map(|it| it.to_string())),
+        ] {
+            let Some(said) = said else { continue };
             let value = Value {
-                kind: Some(Kind::StringValue(position.to_string())),
+                kind: Some(Kind::StringValue(said)),
             };
             let metadata = node.metadata.get_or_insert_with(Struct::default);
-            metadata.fields.insert(POSITION_KEY.to_owned(), value);
+            metadata.fields.insert(key.to_owned(), value);
         }
         node
     }
@@ -229,6 +242,9 @@ impl Subscriber {
 
     /// Records that an update is in force, except for what is in `rejected` (name to reason). The ACK
     /// or NACK to send, or `None` if the stream it answers is gone.
+    ///
+    /// A removal can be rejected too: the resource stays held, and the next stream says so. A NACK has no
+    /// word for it.
     pub fn applied(
         &mut self,
         update: &Update,
@@ -248,15 +264,13 @@ impl Subscriber {
             }
         }
         for name in &update.removals {
-            lane.held.remove(name);
             lane.rejected.remove(name);
+            if !rejected.contains_key(name) {
+                lane.held.remove(name);
+            }
         }
         lane.rejected.extend(verdicts.clone());
-        if let Some(position) = Position::parse(&update.label)
-            && self.position.is_none_or(|seen| !position.is_behind(&seen))
-        {
-            self.position = Some(position);
-        }
+        self.see_position(Position::parse(&update.label));
         (update.stream == self.stream).then(|| DeltaDiscoveryRequest {
             type_url: update.type_url.to_string(),
             response_nonce: update.nonce.clone(),

@@ -102,6 +102,8 @@ struct Running {
     folder: TempDir,
     log: PathBuf,
     ask: Asker,
+    /// More of its environment.
+    environment: Vec<String>,
 }
 
 impl Running {
@@ -112,6 +114,7 @@ impl Running {
             log: folder.path().join("log"),
             folder,
             ask: Asker::new(),
+            environment: Vec::new(),
         }
     }
 
@@ -125,10 +128,9 @@ impl Running {
         self.kill();
         let _ = std::fs::remove_file(&self.log);
         // The key comes from the environment, as in production; `env` keeps it out of ours.
-        let mut all = vec![
-            format!("BELLWETHER_ADMIN_KEY={KEY}"),
-            program(name).display().to_string(),
-        ];
+        let mut all = vec![format!("BELLWETHER_ADMIN_KEY={KEY}")];
+        all.extend_from_slice(&self.environment);
+        all.push(program(name).display().to_string());
         all.extend_from_slice(args);
         self.process = Some(Process::start(Path::new("env"), &all, &self.log));
         eventually(&format!("{name} to say where it listens"), || async {
@@ -290,7 +292,18 @@ pub struct Agent {
 impl Agent {
     /// Follows these servers.
     pub async fn start(id: &str, servers: &[&str], more: &[&str]) -> Self {
-        let running = Running::new();
+        Self::with(Running::new(), id, servers, more).await
+    }
+
+    /// Something goes wrong in it on purpose, as `agent/src/fault.rs` says.
+    pub async fn faulty(fault: &str, id: &str, servers: &[&str], more: &[&str]) -> Self {
+        let mut running = Running::new();
+        let fault = format!("BELLWETHER_AGENT_FAULT={fault}");
+        running.environment.push(fault);
+        Self::with(running, id, servers, more).await
+    }
+
+    async fn with(running: Running, id: &str, servers: &[&str], more: &[&str]) -> Self {
         let state = running.folder.path().join("state").display().to_string();
         let mut args: Vec<String> =
             vec!["--node-id".into(), id.into(), "--state-dir".into(), state];
@@ -331,13 +344,22 @@ impl Agent {
 
     /// Other servers from the next start on.
     pub fn follow(&mut self, servers: &[&str]) {
-        let at = self
-            .args
-            .iter()
-            .position(|arg| arg == "--server")
-            .expect("it has servers")
-            + 1;
-        self.args[at] = servers.join(",");
+        self.set("--server", &servers.join(","));
+    }
+
+    /// Another value of an option that it has, from the next start on.
+    pub fn set(&mut self, option: &str, value: &str) {
+        let at = self.args.iter().position(|arg| arg == option);
+        self.args[at.expect("it has the option") + 1] = value.to_owned();
+    }
+
+    pub fn signal(&self, name: &str) {
+        self.running.process().signal(name);
+    }
+
+    /// Whether it ended by itself.
+    pub fn has_ended(&self) -> bool {
+        self.running.process().has_ended()
     }
 
     /// SIGTERM, and waits until it is gone.

@@ -17,7 +17,7 @@ async fn traffic_outlives_the_server_and_the_agent_too() {
     server.put("routes/1", route("/a", &one.node())).await;
     let mut agent = Agent::start("a", &[&server.xds], &[]).await;
     agent.answers("/a", 200, "one").await;
-    let kept = agent.state_dir().join("last-good");
+    let kept = agent.state_dir().join("candidate");
     eventually("the configuration to be on disk", || async {
         let content = std::fs::read(&kept).unwrap_or_default();
         content.windows(8).any(|at| at == b"routes/1").then_some(())
@@ -67,7 +67,7 @@ async fn a_damaged_disk_is_no_reason_not_to_start() {
     let mut agent = Agent::start("a", &[&server.xds], &[]).await;
     agent.answers("/a", 200, "up").await;
     agent.kill();
-    std::fs::write(agent.state_dir().join("last-good"), "garbage").unwrap();
+    std::fs::write(agent.state_dir().join("candidate"), "garbage").unwrap();
     agent.restart().await;
     agent.answers("/a", 200, "up").await;
     assert!(agent.log().contains("is damaged"), "{}", agent.log());

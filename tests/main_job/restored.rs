@@ -93,7 +93,7 @@ async fn a_server_that_lags_takes_no_node_back_in_time() {
     let mut agent = Agent::start("a", &[&current.xds], &[]).await;
     agent.answers("/a", 200, "two").await;
     current.nodes_in_sync(1).await;
-    let kept = agent.state_dir().join("last-good");
+    let kept = agent.state_dir().join("candidate");
     eventually("the new route to be on disk", || async {
         let text = String::from_utf8_lossy(&std::fs::read(&kept).unwrap_or_default()).into_owned();
         text.contains("routes/1").then_some(())

@@ -262,7 +262,7 @@ impl World {
                 let version = bellwether::name::Version::of(body.text.as_bytes()).to_string();
                 node.subscriber.restore(type_url, name.clone(), version);
             }
-            node.subscriber.restore_position(old.subscriber.position());
+            node.subscriber.see_position(old.subscriber.position());
             node.table = old.table;
             node.refused = old.refused;
             node.seen = old.seen;

@@ -69,7 +69,7 @@ pub(super) struct Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
-        self.metrics.served(self.began.elapsed());
+        self.metrics.served(self.began.elapsed(), self.status);
         match &self.route {
             Some(route) => route.answered(self.status),
             None => self.metrics.unmatched.answered(self.status),

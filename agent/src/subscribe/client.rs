@@ -9,7 +9,8 @@ use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::client::Grpc;
 use tonic::codec::Streaming;
-use tonic::transport::Endpoint;
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::transport::{Channel, Endpoint};
 use tonic::{Request, Status};
 use tonic_prost::ProstCodec;
 
@@ -24,9 +25,19 @@ const OUTBOX: usize = 16;
 /// How long a server may take to accept a stream.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// A connection to a server that is followed, for others to speak to it as well.
+#[derive(Clone, Debug)]
+pub struct Link {
+    /// The connection.
+    pub channel: Channel,
+    /// What goes with each stream, if anything does.
+    pub authorization: Option<MetadataValue<Ascii>>,
+}
+
 /// An open stream.
 #[derive(Debug)]
 pub(super) struct Connection {
+    link: Link,
     outbox: mpsc::Sender<DeltaDiscoveryRequest>,
     responses: Streaming<DeltaDiscoveryResponse>,
 }
@@ -51,6 +62,10 @@ impl Connection {
                 .try_send(request)
                 .map_err(|_| Status::internal("more types than room for them"))?;
         }
+        let link = Link {
+            channel: channel.clone(),
+            authorization: authorization.clone(),
+        };
         let mut grpc = Grpc::new(channel).max_decoding_message_size(MAX_RESPONSE_BYTES);
         grpc.ready()
             .await
@@ -69,9 +84,15 @@ impl Connection {
             .await
             .map_err(|_| Status::deadline_exceeded("the server did not accept the stream"))??;
         Ok(Self {
+            link,
             outbox,
             responses: opened.into_inner(),
         })
+    }
+
+    /// What else the connection can be used for.
+    pub(super) fn link(&self) -> Link {
+        self.link.clone()
     }
 
     /// The next response, however long it takes; pings notice a server that is gone.

@@ -238,3 +238,38 @@ fn it_is_synced_once_every_type_was_answered() {
     apply(&mut subscriber, clusters, &[]);
     assert!(subscriber.is_synced());
 }
+
+/// What a node has in force is said anew on each stream, and a removal that it refused is held.
+#[test]
+fn a_new_stream_says_what_is_in_force() {
+    let mut subscriber = connected();
+    apply(
+        &mut subscriber,
+        response("n1", vec![offer("a", "1")], &[]),
+        &[],
+    );
+    let answer = apply(
+        &mut subscriber,
+        response("n2", Vec::new(), &["a"]),
+        &[("a", "not without it")],
+    );
+    assert_eq!(answer.unwrap().error_detail, None);
+    assert_eq!(subscriber.rejected().count(), 0);
+    subscriber.set_content(Some(Content::default()));
+    let node = subscriber.connect().remove(0).node.unwrap();
+    let said = &node.metadata.unwrap().fields[CONTENT_KEY];
+    let zeros = Kind::StringValue("0".repeat(32));
+    assert_eq!(said.kind, Some(zeros));
+    assert_eq!(claims(&mut subscriber), [("a".into(), "v-1".into())]);
+}
+
+#[test]
+fn a_position_that_is_told_elsewhere_counts_unless_it_is_older() {
+    let mut subscriber = connected();
+    let at = |revision| Some(Position { store: 1, revision });
+    subscriber.see_position(at(9));
+    apply(&mut subscriber, response("n1", Vec::new(), &[]), &[]);
+    assert_eq!(subscriber.position(), at(9), "the response was of 7");
+    subscriber.see_position(None);
+    assert_eq!(subscriber.position(), at(9));
+}
