@@ -11,6 +11,7 @@
 //! | `/v1/fleets/{fleet}/settings` | What Envoy and gRPC must know of a fleet and APISIX's keys don't say: listeners and the like |
 //! | `/v1/fleets/{fleet}/releases[/{seq}]` | The releases of a fleet; POST cuts one of what is in force |
 //! | `/v1/fleets/{fleet}/releases/{seq}/diff/{seq}` | What is different between two of them |
+//! | `/v1/fleets/{fleet}/instances[/{service}/{id}]` | The instances of services: PUT registers and renews, DELETE drains |
 //! | `POST /v1/fleets/{fleet}/accept-store` | An operator's word that the store is right although it contradicts what was seen before |
 //! | `/v1/status` | How each fleet does: revision, store, bad keys |
 //! | `/v1/nodes[?fleet=…]` | Connected nodes: versions sent and acknowledged, rejections |
@@ -49,6 +50,7 @@ mod auth;
 mod body;
 mod delete;
 mod document;
+mod instances;
 mod own;
 mod page;
 mod patch;
@@ -141,6 +143,16 @@ pub fn router(state: AdminState) -> Router {
         .route(
             "/v1/fleets/{fleet}/releases/{before}/diff/{after}",
             get(releases::diff),
+        )
+        .route(
+            "/v1/fleets/{fleet}/instances",
+            get(instances::list).post(instances::create),
+        )
+        .route(
+            "/v1/fleets/{fleet}/instances/{service}/{id}",
+            get(instances::get)
+                .put(instances::put)
+                .delete(instances::drain),
         )
         .route("/v1/status", get(own::status))
         .route("/v1/nodes", get(own::nodes))

@@ -77,7 +77,13 @@ pub async fn bind(args: &ServeArgs, key_of_env: Option<&str>) -> anyhow::Result<
     let settings = follow_settings(fleets.keys(), &store, FollowOptions::default());
     let mut views = BTreeMap::new();
     for (name, prefix) in &fleets {
-        let (fleet, feed) = publish(name, prefix, &store, FollowOptions::default());
+        let (fleet, feed) = publish(
+            name,
+            prefix,
+            args.layout(name),
+            &store,
+            FollowOptions::default(),
+        );
         known.insert(name.clone(), fleet);
         let of_fleet = settings.feeds[name].clone();
         views.insert(name.clone(), Views::start(name, feed, of_fleet));

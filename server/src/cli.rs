@@ -16,6 +16,7 @@ mod client;
 mod documents;
 mod fleet_settings;
 pub mod inspect;
+mod instance;
 mod nodes;
 mod output;
 mod plan;
@@ -77,6 +78,8 @@ enum Command {
     Nodes(nodes::NodesArgs),
     /// Cut, list, show and compare releases
     Release(release::ReleaseArgs),
+    /// Register, list and drain the instances of services
+    Instance(instance::InstanceArgs),
     /// Show how the server and its fleets do
     Status(nodes::StatusArgs),
     /// Take a fleet's store as it is, although it contradicts what was seen before
@@ -214,6 +217,7 @@ pub async fn run(args: impl IntoIterator<Item = OsString>, env: &Env, io: &mut I
         Command::Settings(args) => fleet_settings::settings(&args, env, io).await,
         Command::Nodes(args) => nodes::nodes(&args, env, io).await,
         Command::Release(args) => release::release(&args, env, io).await,
+        Command::Instance(args) => instance::instance(&args, env, io).await,
         Command::Status(args) => nodes::status(&args, env, io).await,
         Command::AcceptStore(args) => nodes::accept_store(&args, env, io).await,
     };

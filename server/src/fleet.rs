@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::keys::Prefix;
+use crate::lane::{InstancesFeed, InstancesStatus};
 use crate::settings::SettingsStatus;
 use crate::store::Store;
 use crate::store::follow::Operator;
@@ -30,6 +31,8 @@ pub struct Fleet {
     pub status: watch::Receiver<Arc<FleetStatus>>,
     /// Where an operator says that the store is to be believed.
     pub operator: Operator,
+    /// The instances of its services.
+    pub instances: InstancesFeed,
 }
 
 /// How a fleet does. `/v1/status` answers a list of these.
@@ -53,6 +56,9 @@ pub struct FleetStatus {
     pub problems: Vec<KeyProblem>,
     /// Keys that are in force but not as their author meant, in key order.
     pub warnings: Vec<KeyProblem>,
+    /// The instances of its services.
+    #[serde(default)]
+    pub instances: InstancesStatus,
     /// The fleet's settings.
     #[serde(default)]
     pub settings: SettingsStatus,

@@ -11,6 +11,7 @@ pub mod clock;
 pub mod fleet;
 mod json;
 pub mod keys;
+pub mod lane;
 pub mod metrics;
 pub mod program;
 pub mod publish;

@@ -106,6 +106,7 @@ impl Api {
                 store: store.clone(),
                 status: reader.clone(),
                 operator: bellwether_server::store::follow::Operator::default(),
+                instances: watch::channel(None).1,
             };
             (name.to_owned(), fleet)
         };

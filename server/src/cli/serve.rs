@@ -10,7 +10,7 @@ use clap::Args;
 
 use super::{CliError, PortArgs, StoreUrl};
 use crate::admin::{KEY_FILE_LINE, Keys};
-use crate::keys::Prefix;
+use crate::keys::{Layout, Prefix};
 
 /// Characters of a fleet's name. It is part of keys and of paths.
 const FLEET_NAME_CHARS_MAX: usize = 64;
@@ -56,6 +56,10 @@ pub struct ServeArgs {
         default_value = "default=/apisix"
     )]
     pub fleets: Vec<FleetArg>,
+    /// A fleet whose keys of hand-written Go gateways are read too, service@<lease>@<name> and
+    /// route@<lease>@<method>@<path>; can be given again
+    #[arg(long, value_name = "NAME")]
+    pub go_gateway: Vec<String>,
     /// Where proxies connect, and who may.
     #[command(flatten)]
     pub port: PortArgs,
@@ -98,8 +102,22 @@ impl ServeArgs {
             }
             fleets.insert(name.clone(), prefix.clone());
         }
+        if let Some(name) = self.go_gateway.iter().find(|name| !fleets.contains_key(*name)) {
+            return Err(CliError::Usage(format!(
+                "--go-gateway names {name:?}, and there is no such fleet"
+            )));
+        }
         self.port.check(fleets.len())?;
         Ok(fleets)
+    }
+
+    /// Which keys of a fleet are read.
+    #[must_use]
+    pub fn layout(&self, fleet: &str) -> Layout {
+        match self.go_gateway.iter().any(|name| name == fleet) {
+            true => Layout::GoGateway,
+            false => Layout::Apisix,
+        }
     }
 
     /// The API keys of the files, and the one of the environment (`BELLWETHER_ADMIN_KEY`) if it is given.
