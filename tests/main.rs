@@ -11,6 +11,7 @@ mod grpc_xds;
 mod harness;
 mod hostile;
 mod identity;
+mod lane;
 mod main_job;
 mod proxy;
 mod quickstart;

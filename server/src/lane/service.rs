@@ -5,6 +5,9 @@
 //! live, the living are in force; when nearly all are gone at once it is not they that failed but what keeps
 //! them registered, and then all that are known stay in force. So an empty set never takes the place of
 //! another, unless everybody in it was drained.
+//!
+//! Of those whose keys were written without the Admin API nobody can tell whether they were drained. They
+//! are remembered only for the time when not a single one lives.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -75,7 +78,7 @@ impl Service {
                 member.live = Some(Arc::new(instance));
                 member.remembered = None;
                 member.drained = false;
-                self.forget_the_lost();
+                self.forget_the_remembered();
             }
             Event::Down => {
                 let was = member.live.take();
@@ -104,15 +107,12 @@ impl Service {
         }
     }
 
-    /// Somebody came: those that this server alone remembers are gone for good, if enough are there.
-    fn forget_the_lost(&mut self) {
-        if self.believes_the_living() {
-            for member in self.members.values_mut() {
-                member.remembered = None;
-            }
-            self.members
-                .retain(|_, member| member.drained || member.instance().is_some());
-        }
+    /// Somebody came, so those that this server alone remembers are gone for good.
+    fn forget_the_remembered(&mut self) {
+        self.members.retain(|_, member| {
+            member.remembered = None;
+            member.drained || member.instance().is_some()
+        });
     }
 
     /// How many live.
@@ -137,16 +137,25 @@ impl Service {
     /// Whether the living alone are in force.
     #[must_use]
     pub fn believes_the_living(&self) -> bool {
-        believes(self.alive(), self.known())
+        match self.alive() {
+            0 => self.known() == 0,
+            alive => {
+                let remembered = |one: &&Member| one.remembered.is_some();
+                let remembered = self.members.values().filter(remembered).count();
+                believes(alive, self.known() - remembered)
+            }
+        }
     }
 
     /// Those that proxies are told of, by id, and whether each lives.
     pub fn in_force(&self) -> impl Iterator<Item = (&str, &Instance, bool)> {
         let all = !self.believes_the_living();
+        let nobody = self.alive() == 0;
         self.members.iter().filter_map(move |(id, member)| {
             let alive = member.live.is_some();
+            let stays = all && (nobody || member.remembered.is_none());
             let instance = member.instance()?;
-            (alive || all).then_some((&**id, &**instance, alive))
+            (alive || stays).then_some((&**id, &**instance, alive))
         })
     }
 
