@@ -40,7 +40,9 @@ impl Registrar {
         args.extend(["--admin".to_owned(), server.admin.clone()]);
         let process = Process::start(Path::new("env"), &args, &folder.path().join("log"));
         let registrar = Self { process, folder };
-        registrar.says(&format!("registered {service} {address} in "), 1).await;
+        registrar
+            .says(&format!("registered {service} {address} in "), 1)
+            .await;
         registrar
     }
 

@@ -77,9 +77,8 @@ pub(crate) fn compile(view: &View<'_>, name: &Name, native: &native::Cluster) ->
         .unwrap_or(&nothing);
     let mut work = Work::new(name, native);
     let told = work.told(view.client, endpoints);
-    work.asks_by_endpoint = work.encrypts()
-        && work.pass_host == PassHost::Node
-        && endpoints::names(&told).len() > 1;
+    work.asks_by_endpoint =
+        work.encrypts() && work.pass_host == PassHost::Node && endpoints::names(&told).len() > 1;
     match view.client {
         Client::Envoy => work.envoy(view, &told),
         Client::Grpc => work.grpc(&told),
@@ -105,8 +104,7 @@ pub fn assignment(
         return None;
     }
     // What was to be encrypted and could not be stays closed.
-    let closed =
-        client == Client::Envoy && work.encrypts() && made.transport_socket.is_none();
+    let closed = client == Client::Envoy && work.encrypts() && made.transport_socket.is_none();
     let told = match closed {
         true => Cow::Owned(native::Endpoints::default()),
         false => work.told(client, endpoints),

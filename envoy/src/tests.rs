@@ -19,6 +19,7 @@ use crate::wire::listener::Listener;
 use crate::wire::tls::{DownstreamTlsContext, Secret, UpstreamTlsContext};
 
 mod clusters;
+mod following;
 mod grpc;
 mod listeners;
 mod property;

@@ -697,11 +697,19 @@ mod tests {
             lease: 7587,
             name: "users".into(),
         };
-        assert_eq!(prefix.gateway_service(7587, "users"), "/gw/service@7587@users");
+        assert_eq!(
+            prefix.gateway_service(7587, "users"),
+            "/gw/service@7587@users"
+        );
         assert_eq!(read("/gw/service@7587@users"), Some(service));
         assert_eq!(read("/gw/route@7587@GET@/a/b"), route("GET", "/a/b"));
         assert_eq!(read("/gw/route@7587@GET@/a@b"), route("GET", "/a@b"));
-        for none in ["/gw/routes/1", "/gw2/service@1@a", "/gw/x@1@a", "/gw/service"] {
+        for none in [
+            "/gw/routes/1",
+            "/gw2/service@1@a",
+            "/gw/x@1@a",
+            "/gw/service",
+        ] {
             assert_eq!(read(none), None, "{none}");
         }
         for bad in [

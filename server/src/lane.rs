@@ -12,6 +12,7 @@ mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bellwether::wire::native;
 use imbl::OrdMap;
@@ -39,6 +40,8 @@ pub struct InstancesStatus {
     pub services: u64,
     /// Instances that live.
     pub instances: u64,
+    /// Instances that have gone without being drained, and are known still.
+    pub lost: u64,
     /// Services whose instances have gone, nearly all and without being drained; those that are known
     /// stay in force.
     pub kept: Vec<String>,
@@ -59,7 +62,9 @@ impl Instances {
     /// The endpoints that a service has now; none if it is not known.
     #[must_use]
     pub fn endpoints(&self, service: &str) -> Vec<native::Endpoint> {
-        self.get(service).map(Service::endpoints).unwrap_or_default()
+        self.get(service)
+            .map(Service::endpoints)
+            .unwrap_or_default()
     }
 
     /// The services that are not as they were. Costs what differs.
@@ -80,14 +85,18 @@ impl Instances {
         InstancesStatus {
             services: self.iter().filter(|(_, one)| one.known() > 0).count() as u64,
             instances: alive.sum(),
+            lost: self
+                .iter()
+                .map(|(_, one)| (one.known() - one.alive()) as u64)
+                .sum(),
             kept: self.iter().filter_map(kept).collect(),
         }
     }
 
     /// One service with something that became of one of its instances.
-    pub fn on(&mut self, service: &str, id: &str, event: Event) {
+    pub fn on(&mut self, service: &str, id: &str, event: Event, now: Instant) {
         let mut next = self.get(service).cloned().unwrap_or_default();
-        next.on(id, event);
+        next.on(id, event, now);
         if next.is_empty() {
             self.0.remove(service);
         } else {
@@ -132,10 +141,10 @@ impl Lane {
     }
 
     /// Applies changes of keys of instances, and of those of Go gateways if they are read.
-    pub fn apply(&mut self, batch: &Batch) {
+    pub fn apply(&mut self, batch: &Batch, now: Instant) {
         for change in &batch.changes {
             match change {
-                Change::Put(entry) => match self.put(entry) {
+                Change::Put(entry) => match self.put(entry, now) {
                     Ok(()) => drop(self.problems.remove(&entry.key)),
                     Err(reason) => self.refuse(entry, reason),
                 },
@@ -143,14 +152,14 @@ impl Lane {
                     self.problems.remove(key);
                     if let Ok((service, id, known)) = self.place(key) {
                         let event = if known { Event::Forgotten } else { Event::Down };
-                        self.instances.on(&service, &id, event);
+                        self.instances.on(&service, &id, event, now);
                     }
                 }
             }
         }
     }
 
-    fn put(&mut self, entry: &KeyValue) -> Result<(), String> {
+    fn put(&mut self, entry: &KeyValue, now: Instant) -> Result<(), String> {
         let (service, id, known) = self.place(&entry.key)?;
         let event = if known && entry.value == DRAINED {
             Event::Drained
@@ -165,7 +174,7 @@ impl Lane {
                 false => Event::Up(instance),
             }
         };
-        self.instances.on(&service, &id, event);
+        self.instances.on(&service, &id, event, now);
         Ok(())
     }
 

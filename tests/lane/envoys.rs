@@ -29,7 +29,9 @@ async fn an_envoy_follows_a_service() {
     let reply = server.call("PUT", path, &settings.to_string()).await;
     assert_eq!(reply.status, 201, "{reply:?}");
     server.put("upstreams/1", follows("users")).await;
-    server.put("routes/1", json!({"uri": "/*", "upstream_id": "1"})).await;
+    server
+        .put("routes/1", json!({"uri": "/*", "upstream_id": "1"}))
+        .await;
     let start = bootstrap(&server.xds, "envoy", "default", Variant::Delta);
     let envoy = Envoy::start(start).await;
     answers(port, 503, "").await;
@@ -53,7 +55,10 @@ async fn an_envoy_follows_a_service() {
     })
     .await;
     let reason = told["reason"].as_str().unwrap();
-    assert!(reason.contains("instances of users with a host name"), "{reason}");
+    assert!(
+        reason.contains("instances of users with a host name"),
+        "{reason}"
+    );
     for id in [one.node(), two.node(), named] {
         let path = format!("{instances}/users/{id}");
         assert_eq!(server.call("DELETE", &path, "").await.status, 200);

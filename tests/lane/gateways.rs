@@ -64,13 +64,19 @@ async fn several_of_a_service_are_one_upstream() {
     for _ in 0..10 {
         assert_eq!(agent.get("/users/7").await.status, 200);
     }
-    assert_eq!((one.served() - before_one, two.served() - before_two), (5, 5));
+    assert_eq!(
+        (one.served() - before_one, two.served() - before_two),
+        (5, 5)
+    );
     let status = server.status().await;
     assert_eq!(status["keys"]["routes"], 2);
     assert_eq!(status["instances"]["instances"], 2);
     let problems = status["problems"].as_array().unwrap();
     let reason = problems[0]["reason"].as_str().unwrap();
-    assert!(problems.len() == 1 && reason.contains("is neither exact"), "{problems:?}");
+    assert!(
+        problems.len() == 1 && reason.contains("is neither exact"),
+        "{problems:?}"
+    );
 
     // Its routes are what the other one serves too, but for one.
     second.stop().await;
@@ -89,13 +95,16 @@ async fn programs_may_register_in_the_store_itself() {
     let server = Server::over(&format!("etcd:{}", etcd.endpoint()), &[]).await;
     let one = Named::start("one").await;
     server.put("upstreams/1", follows("users")).await;
-    server.put("routes/1", json!({"uri": "/*", "upstream_id": "1"})).await;
+    server
+        .put("routes/1", json!({"uri": "/*", "upstream_id": "1"}))
+        .await;
     let agent = Agent::start("a", &[&server.xds], &[]).await;
     let lease = Gateway::start(&etcd, "60").await.lease;
     let lease = format!("--lease={lease}");
     let write = async |id: &str, value: serde_json::Value| {
         let key = format!("/bellwether/default/instances/users/{id}");
-        etcd.etcdctl(&["put", &lease, &key, &value.to_string()]).await;
+        etcd.etcdctl(&["put", &lease, &key, &value.to_string()])
+            .await;
     };
     write("one", json!({"address": one.node()})).await;
     write("two", json!({"address": one.node(), "timeout": 3})).await;
@@ -108,7 +117,8 @@ async fn programs_may_register_in_the_store_itself() {
     let reason = problem["reason"].as_str().unwrap();
     assert!(reason.contains("unknown field `timeout`"), "{reason}");
     // Its end is not said to be meant, until somebody says so.
-    etcd.etcdctl(&["del", "/bellwether/default/instances/users/one"]).await;
+    etcd.etcdctl(&["del", "/bellwether/default/instances/users/one"])
+        .await;
     eventually("the instance to be kept", || async {
         (server.status().await["instances"]["kept"] == json!(["users"])).then_some(())
     })

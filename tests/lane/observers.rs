@@ -20,6 +20,8 @@ enum Act {
     Register(u8),
     Expire(u8),
     Drain(u8),
+    /// As with every renewal.
+    Forget,
     /// Somebody looks for the first time, or again after having been away.
     Look,
 }
@@ -30,6 +32,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         3 => id().prop_map(Act::Register),
         3 => id().prop_map(Act::Expire),
         1 => id().prop_map(Act::Drain),
+        1 => Just(Act::Forget),
         1 => Just(Act::Look),
     ];
     vec(act, 1..40)
@@ -49,11 +52,23 @@ fn told(lane: &Lane) -> Vec<String> {
 async fn catch_up(store: &dyn Store, fleet: &str, known: &mut BTreeMap<String, Revision>) -> Batch {
     let prefix = format!("/bellwether/{fleet}/");
     let reading = store.read(&prefix).await.unwrap();
-    let now: BTreeMap<_, _> = reading.entries.iter().map(|kv| (kv.key.clone(), kv.mod_revision)).collect();
+    let now: BTreeMap<_, _> = reading
+        .entries
+        .iter()
+        .map(|kv| (kv.key.clone(), kv.mod_revision))
+        .collect();
     let gone = known.keys().filter(|key| !now.contains_key(*key)).cloned();
     let mut changes: Vec<_> = gone.map(|key| Change::Delete { key }).collect();
-    let new = |kv: &bellwether_server::store::KeyValue| known.get(&kv.key) != Some(&kv.mod_revision);
-    changes.extend(reading.entries.iter().filter(|kv| new(kv)).cloned().map(Change::Put));
+    let new =
+        |kv: &bellwether_server::store::KeyValue| known.get(&kv.key) != Some(&kv.mod_revision);
+    changes.extend(
+        reading
+            .entries
+            .iter()
+            .filter(|kv| new(kv))
+            .cloned()
+            .map(Change::Put),
+    );
     *known = now;
     Batch {
         revision: reading.revision,
@@ -73,17 +88,23 @@ async fn tell(store: &dyn Store, fleet: &str, acts: &[Act]) {
     let mut watch = store.watch(&range, start.next()).await.unwrap();
     let (mut follows, mut looks) = (lane(fleet), lane(fleet));
     let (mut known, mut leases) = (BTreeMap::new(), BTreeMap::<u8, LeaseId>::new());
-    // Whether somebody was there, and who left since without a word.
+    let now = std::time::Instant::now();
     for act in acts {
         let before = told(&follows);
         let (_, from) = store.get("/").await.unwrap();
         match act {
             Act::Register(id) => {
                 let (id, address) = (*id, format!("h{id}:1"));
-                let which = Which { service: "users", id: &address };
+                let which = Which {
+                    service: "users",
+                    id: &address,
+                };
                 let instance = Instance::at(&address).unwrap();
                 let ttl = Duration::from_secs(600);
-                let registered = registry.register(which, &instance, ttl, false).await.unwrap();
+                let registered = registry
+                    .register(which, &instance, ttl, false)
+                    .await
+                    .unwrap();
                 leases.insert(id, registered.lease);
             }
             Act::Expire(id) => {
@@ -93,17 +114,21 @@ async fn tell(store: &dyn Store, fleet: &str, acts: &[Act]) {
             }
             Act::Drain(id) => {
                 let address = format!("h{id}:1");
-                let which = Which { service: "users", id: &address };
+                let which = Which {
+                    service: "users",
+                    id: &address,
+                };
                 let _ = registry.drain(which, false).await;
                 if let Some(lease) = leases.remove(id) {
                     store.revoke(lease).await.unwrap();
                 }
             }
+            Act::Forget => registry.forget_the_lost("users").await.unwrap(),
             Act::Look => {
                 let batch = catch_up(store, fleet, &mut known).await;
-                looks.apply(&batch);
+                looks.apply(&batch, now);
                 let mut fresh = lane(fleet);
-                fresh.apply(&catch_up(store, fleet, &mut BTreeMap::new()).await);
+                fresh.apply(&catch_up(store, fleet, &mut BTreeMap::new()).await, now);
                 assert_eq!(told(&looks), told(&follows), "one who looks now and then");
                 assert_eq!(told(&fresh), told(&follows), "one who begins now");
             }
@@ -114,10 +139,13 @@ async fn tell(store: &dyn Store, fleet: &str, acts: &[Act]) {
             let batch = tokio::time::timeout(PATIENCE, watch.batches.recv()).await;
             let batch = batch.expect("the watch goes on").unwrap().unwrap();
             seen = batch.revision;
-            follows.apply(&batch);
+            follows.apply(&batch, now);
         }
         let emptied = !before.is_empty() && told(&follows).is_empty();
-        assert!(!emptied || matches!(act, Act::Drain(_)), "{act:?} took the last ones");
+        assert!(
+            !emptied || matches!(act, Act::Drain(_)),
+            "{act:?} took the last ones"
+        );
     }
 }
 

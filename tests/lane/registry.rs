@@ -37,7 +37,10 @@ async fn renewing_writes_nothing(subject: Subject) {
         prefix: &prefix,
     };
     let mut one = Instance::at("a:1").unwrap();
-    let gone = registry.register(ONE, &one, MINUTE, true).await.unwrap_err();
+    let gone = registry
+        .register(ONE, &one, MINUTE, true)
+        .await
+        .unwrap_err();
     assert!(matches!(gone, RegistryError::Ended(_)), "{gone}");
     let first = registry.register(ONE, &one, MINUTE, false).await.unwrap();
     assert!(first.new && !first.renewed);
@@ -50,17 +53,32 @@ async fn renewing_writes_nothing(subject: Subject) {
     one.weight = 3;
     let changed = registry.register(ONE, &one, MINUTE, true).await.unwrap();
     assert!(!changed.renewed && changed.lease == first.lease);
-    let longer = registry.register(ONE, &one, MINUTE * 2, true).await.unwrap();
+    let longer = registry
+        .register(ONE, &one, MINUTE * 2, true)
+        .await
+        .unwrap();
     assert!(longer.lease != first.lease);
     // Its end is the end of its lease, and then it is new again.
     store.revoke(longer.lease).await.unwrap();
     assert_eq!(keys(&*store).await, ["a:1/known"]);
-    let ended = registry.register(ONE, &one, MINUTE, true).await.unwrap_err();
+    let ended = registry
+        .register(ONE, &one, MINUTE, true)
+        .await
+        .unwrap_err();
     assert!(matches!(ended, RegistryError::Ended(_)), "{ended}");
-    assert!(registry.register(ONE, &one, MINUTE, false).await.unwrap().new);
+    assert!(
+        registry
+            .register(ONE, &one, MINUTE, false)
+            .await
+            .unwrap()
+            .new
+    );
     registry.drain(ONE, false).await.unwrap();
     assert_eq!(keys(&*store).await, ["a:1/known"]);
-    let drained = registry.register(ONE, &one, MINUTE, true).await.unwrap_err();
+    let drained = registry
+        .register(ONE, &one, MINUTE, true)
+        .await
+        .unwrap_err();
     assert!(matches!(drained, RegistryError::Drained(_)), "{drained}");
     let unknown = registry.drain(ONE, false).await.unwrap_err();
     assert!(matches!(unknown, RegistryError::Unknown(_)), "{unknown}");
@@ -88,19 +106,24 @@ async fn the_lost_are_forgotten_when_they_are_few() {
         prefix: &prefix,
     };
     let one = Instance::at("a:1").unwrap();
-    for id in ["1", "2", "3", "4", "5", "6"] {
+    let register = async |id: &str| {
         let which = Which { id, ..ONE };
         let registered = registry.register(which, &one, MINUTE, false).await.unwrap();
-        store.revoke(registered.lease).await.unwrap();
-        if id == "3" {
-            // None lived, so all that were there before are known.
-            assert_eq!(keys(&*store).await, ["1/known", "2/known", "3/known"]);
-        }
+        registry.forget_the_lost("users").await.unwrap();
+        registered.lease
+    };
+    let mut leases = Vec::new();
+    for id in ["1", "2", "3", "4", "5", "6"] {
+        leases.push(register(id).await);
     }
-    registry.register(Which { id: "7", ..ONE }, &one, MINUTE, false).await.unwrap();
-    let known = keys(&*store).await;
-    assert!(known.len() > 3, "{known:?}");
-    registry.register(Which { id: "8", ..ONE }, &one, MINUTE, false).await.unwrap();
+    for lease in leases {
+        store.revoke(lease).await.unwrap();
+    }
+    registry.forget_the_lost("users").await.unwrap();
+    assert_eq!(keys(&*store).await.len(), 6);
+    register("7").await;
+    assert_eq!(keys(&*store).await.len(), 8);
+    register("8").await;
     assert_eq!(keys(&*store).await, ["7", "7/known", "8", "8/known"]);
 }
 
@@ -118,13 +141,19 @@ async fn any_program_can_register_by_plain_http() {
     });
     assert_eq!(first.json(), expected);
     let again = put(r#"{"ttl": 60}"#).await;
-    assert_eq!((again.status, &again.json()["renewed"]), (200, &json!(true)));
+    assert_eq!(
+        (again.status, &again.json()["renewed"]),
+        (200, &json!(true))
+    );
     eventually("it to be read", || async {
         (server.call("GET", path, "").await.status == 200).then_some(())
     })
     .await;
     for (body, reason) in [
-        (r#"{"ttl": 1}"#, "ttl must be a number of seconds from 2 to 3600"),
+        (
+            r#"{"ttl": 1}"#,
+            "ttl must be a number of seconds from 2 to 3600",
+        ),
         (r#"{"ttl": 3601}"#, "ttl must be"),
         (r#"{"ttl": "10"}"#, "ttl must be"),
         ("{}", "ttl must be"),
@@ -138,14 +167,31 @@ async fn any_program_can_register_by_plain_http() {
         assert!(reply.body.contains(reason), "{body}: {reply:?}");
     }
     for (path, reason) in [
-        ("/v1/fleets/default/instances/us%20ers/a:1", "is no service's name"),
-        ("/v1/fleets/default/instances/users/a%2Fb", "is no id of an instance"),
+        (
+            "/v1/fleets/default/instances/us%20ers/a:1",
+            "is no service's name",
+        ),
+        (
+            "/v1/fleets/default/instances/users/a%2Fb",
+            "is no id of an instance",
+        ),
     ] {
-        let reply = server.call("PUT", path, r#"{"ttl": 10, "address": "a:1"}"#).await;
-        assert!(reply.status == 400 && reply.body.contains(reason), "{reply:?}");
+        let reply = server
+            .call("PUT", path, r#"{"ttl": 10, "address": "a:1"}"#)
+            .await;
+        assert!(
+            reply.status == 400 && reply.body.contains(reason),
+            "{reply:?}"
+        );
     }
     assert_eq!(server.call("DELETE", path, "").await.status, 200);
     assert_eq!(server.call("DELETE", path, "").await.status, 404);
-    assert_eq!(server.call("PUT", "/v1/fleets/x/instances/a/b:1", "{}").await.status, 404);
+    assert_eq!(
+        server
+            .call("PUT", "/v1/fleets/x/instances/a/b:1", "{}")
+            .await
+            .status,
+        404
+    );
     assert_eq!(server.call("GET", path, "").await.status, 404);
 }

@@ -26,6 +26,9 @@ use crate::lane::{Instance, LaneView};
 /// How long a registration may take. A program waits for it, and has to renew in time.
 const PATIENCE: Duration = Duration::from_secs(5);
 
+/// Instances of one service. Endpoints of one cluster are one message, which proxies take as a whole.
+const INSTANCES_MAX: usize = 10_000;
+
 /// `GET /v1/fleets/{fleet}/instances[?service=…]`: those that proxies are told of.
 pub(crate) async fn list(
     State(state): State<AdminState>,
@@ -52,7 +55,11 @@ pub(crate) async fn get(
 ) -> Result<Response, Problem> {
     let lane = lane(&state.fleet(&fleet)?)?;
     let which = which(&service, &id)?;
-    let mut all = lane.instances.get(&service).into_iter().flat_map(|service| service.in_force());
+    let mut all = lane
+        .instances
+        .get(&service)
+        .into_iter()
+        .flat_map(|service| service.in_force());
     match all.find(|(found, ..)| *found == id) {
         Some((_, instance, alive)) => Ok(answer::json(&shown(which, instance, alive))),
         None => Err(RegistryError::Unknown(which.to_string()).into()),
@@ -68,9 +75,8 @@ pub(crate) async fn create(
     let fleet = state.fleet(&fleet)?;
     let again = only_again(request.headers())?;
     let mut asked = object(&body::read(request.into_body()).await?)?;
-    let service = match asked.remove("service") {
-        Some(Value::String(service)) => service,
-        Some(_) | None => return Err(Problem::invalid("service is missing or no text")),
+    let Some(Value::String(service)) = asked.remove("service") else {
+        return Err(Problem::invalid("service is missing or no text"));
     };
     let id = asked.get("address").and_then(Value::as_str);
     let id = id.unwrap_or_default().to_owned();
@@ -100,7 +106,11 @@ pub(crate) async fn drain(
     let which = which(&service, &id)?;
     let lane = fleet.instances.borrow().clone();
     let remembered = lane.is_some_and(|lane| {
-        let mut all = lane.instances.get(&service).into_iter().flat_map(|one| one.in_force());
+        let mut all = lane
+            .instances
+            .get(&service)
+            .into_iter()
+            .flat_map(|one| one.in_force());
         all.any(|(known, ..)| known == id)
     });
     bounded(PATIENCE, registry(&fleet).drain(which, remembered)).await?;
@@ -126,9 +136,20 @@ async fn register(
         })?;
     let text = Value::Object(asked).to_string();
     let instance = Instance::parse(text.as_bytes()).map_err(Problem::invalid)?;
+    let lane = lane(fleet)?;
+    let service = lane.instances.get(which.service);
+    if !again && service.is_some_and(|service| service.alive() >= INSTANCES_MAX) {
+        let service = which.service;
+        return Err(Problem::Refused(format!(
+            "service {service:?} has {INSTANCES_MAX} instances, and no more"
+        )));
+    }
     let registry = registry(fleet);
     let registering = registry.register(which, &instance, Duration::from_secs(ttl), again);
     let registered = bounded(PATIENCE, registering).await?;
+    if service.is_some_and(|service| service.lost() > 0 && service.believes_the_living()) {
+        bounded(PATIENCE, registry.forget_the_lost(which.service)).await?;
+    }
     let status = match registered.new {
         true => StatusCode::CREATED,
         false => StatusCode::OK,
@@ -209,7 +230,6 @@ impl From<RegistryError> for Problem {
             RegistryError::Drained(_) => Self::Gone(error.to_string()),
             RegistryError::Ended(_) => Self::Precondition(error.to_string()),
             RegistryError::Unknown(_) => Self::Unknown(error.to_string()),
-            RegistryError::Full(_) => Self::Refused(error.to_string()),
             RegistryError::Busy(_) => Self::Unready(error.to_string()),
         }
     }

@@ -55,7 +55,14 @@ impl Gateway {
             last_good,
         };
         let (lease, method, path) = match (key, change) {
-            (GatewayKey::Route { lease, method, path }, _) => (lease, method, path),
+            (
+                GatewayKey::Route {
+                    lease,
+                    method,
+                    path,
+                },
+                _,
+            ) => (lease, method, path),
             // The lane says so.
             (GatewayKey::Service { .. }, _) | (GatewayKey::Bad(_), Change::Delete { .. }) => {
                 return Ok(Vec::new());
@@ -71,9 +78,8 @@ impl Gateway {
                     route(&method, &path, &service).map(|_| service)
                 });
                 let keys = self.routes.entry(item.clone()).or_default();
-                let service = read.map_err(|invalid| {
-                    bad(invalid.to_string(), keys.contains_key(&lease))
-                });
+                let service =
+                    read.map_err(|invalid| bad(invalid.to_string(), keys.contains_key(&lease)));
                 if let Ok(service) = &service {
                     let (service, revision) = (service.clone(), entry.mod_revision);
                     keys.insert(lease, Named { service, revision });

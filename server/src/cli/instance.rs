@@ -59,7 +59,12 @@ struct RegisterArgs {
     #[arg(id = "instance_address", value_name = "HOST:PORT")]
     address: String,
     /// Seconds after which it is gone if it is not renewed
-    #[arg(long, id = "instance_ttl", value_name = "SECONDS", default_value = "10")]
+    #[arg(
+        long,
+        id = "instance_ttl",
+        value_name = "SECONDS",
+        default_value = "10"
+    )]
     ttl: u32,
     /// How many requests it gets beside others
     #[arg(long, id = "instance_weight", value_name = "N", default_value = "1")]
@@ -206,10 +211,10 @@ async fn register(args: &RegisterArgs, env: &Env, io: &mut Io<'_>) -> Result<Exi
 
 impl Registrar {
     async fn step(&mut self) -> Result<Step, CliError> {
-        let again = self
-            .registered
-            .then(|| (header::IF_MATCH, "*".to_owned()));
-        let sent = self.client.send(Method::PUT, &self.path, again, Some(&self.body));
+        let again = self.registered.then(|| (header::IF_MATCH, "*".to_owned()));
+        let sent = self
+            .client
+            .send(Method::PUT, &self.path, again, Some(&self.body));
         let reply = match tokio::time::timeout(self.patience, sent).await {
             Ok(Ok(reply)) => reply,
             Ok(Err(error @ CliError::Unreachable(_))) => return Ok(Step::Failed(error)),
@@ -267,7 +272,10 @@ impl Registrar {
         let sent = self.client.send(Method::DELETE, &self.path, None, None);
         let reply = tokio::time::timeout(GOODBYE, sent).await.map_err(|_| {
             let seconds = GOODBYE.as_secs();
-            CliError::Unreachable(format!("the server within {seconds} s, to drain {}", self.name))
+            CliError::Unreachable(format!(
+                "the server within {seconds} s, to drain {}",
+                self.name
+            ))
         })??;
         // It never was there, or somebody else has done so.
         if reply.status == StatusCode::NOT_FOUND {
@@ -282,9 +290,9 @@ impl Registrar {
 fn asked(args: &RegisterArgs) -> Result<Value, CliError> {
     let mut meta = Map::new();
     for note in &args.meta {
-        let (name, text) = note.split_once('=').ok_or_else(|| {
-            CliError::Usage(format!("--meta {note:?} is not NAME=TEXT"))
-        })?;
+        let (name, text) = note
+            .split_once('=')
+            .ok_or_else(|| CliError::Usage(format!("--meta {note:?} is not NAME=TEXT")))?;
         meta.insert(name.to_owned(), json!(text));
     }
     Ok(json!({

@@ -102,7 +102,11 @@ impl ServeArgs {
             }
             fleets.insert(name.clone(), prefix.clone());
         }
-        if let Some(name) = self.go_gateway.iter().find(|name| !fleets.contains_key(*name)) {
+        if let Some(name) = self
+            .go_gateway
+            .iter()
+            .find(|name| !fleets.contains_key(*name))
+        {
             return Err(CliError::Usage(format!(
                 "--go-gateway names {name:?}, and there is no such fleet"
             )));

@@ -2,6 +2,7 @@
 //! looks at them.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::watch;
 use tracing::{error, info, warn};
@@ -71,7 +72,7 @@ impl Worker {
                 batch = gateways => (1, batch),
             };
             let Some(batch) = batch else { break };
-            self.lane.apply(&batch);
+            self.lane.apply(&batch, Instant::now());
             unread[which] = false;
             if unread == [false, false] {
                 self.tell(&batch);

@@ -134,7 +134,11 @@ impl Instance {
         native::Endpoint {
             host: self.host.clone(),
             port: self.port.into(),
-            weight: if self.healthy || !look { self.weight } else { 0 },
+            weight: if self.healthy || !look {
+                self.weight
+            } else {
+                0
+            },
             priority: 0,
             zone: self.zone.clone(),
         }
@@ -213,7 +217,8 @@ mod tests {
         let least = read(r#"{"address":"10.0.0.1:80"}"#).unwrap();
         assert_eq!(least, Instance::at("10.0.0.1:80").unwrap());
         assert_eq!((least.weight, least.healthy), (1, true));
-        let most = r#"{"address":"[::1]:80","weight":0,"zone":"a","health":"unhealthy","meta":{"v":"2"}}"#;
+        let most =
+            r#"{"address":"[::1]:80","weight":0,"zone":"a","health":"unhealthy","meta":{"v":"2"}}"#;
         let most = read(most).unwrap();
         assert_eq!((most.host.as_str(), most.port), ("::1", 80));
         for instance in [least, most] {

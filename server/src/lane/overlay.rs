@@ -1,5 +1,5 @@
-//! Owns which endpoints of a snapshot follow services, found once, and what they are as of now. Must not
-//! know: how the snapshot came about, or who is served it.
+//! Owns which endpoints of a snapshot follow services, found once, and what they are as of now.
+//! Must not know: how the snapshot came about, or who is served it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,9 +38,8 @@ impl Overlay {
             }
         }
         for resource in all(native, &TypeUrl::CLUSTER) {
-            let of_it = |id: &&ResourceId| {
-                id.type_url == TypeUrl::ENDPOINTS && followed.contains(&id.name)
-            };
+            let of_it =
+                |id: &&ResourceId| id.type_url == TypeUrl::ENDPOINTS && followed.contains(&id.name);
             let Some(endpoints) = resource.refers().iter().find(of_it) else {
                 continue;
             };
@@ -67,7 +66,9 @@ impl Overlay {
         let mut changes = Changes::default();
         for (service, names) in self.named(services) {
             let message = endpoints(service, instances);
-            let ids = names.iter().map(|name| ResourceId::new(TypeUrl::ENDPOINTS, name.clone()));
+            let ids = names
+                .iter()
+                .map(|name| ResourceId::new(TypeUrl::ENDPOINTS, name.clone()));
             let made = ids.map(|id| Resource::new(id, &message, Vec::new()));
             changes.upserts.extend(made);
         }
@@ -96,8 +97,7 @@ impl Overlay {
                 let Some(cluster) = clusters.set().get(name) else {
                     continue;
                 };
-                let made =
-                    bellwether_envoy::assignment(client, name, native, &message, cluster);
+                let made = bellwether_envoy::assignment(client, name, native, &message, cluster);
                 changes.upserts.extend(made);
             }
         }
@@ -123,7 +123,7 @@ pub(crate) fn endpoints(service: &str, instances: &Instances) -> native::Endpoin
 
 fn all<'a>(native: &'a Snapshot, type_url: &TypeUrl) -> impl Iterator<Item = &'a Resource> {
     let published = native.published(type_url);
-    published.into_iter().flat_map(|published| {
-        published.set().iter().map(std::convert::AsRef::as_ref)
-    })
+    published
+        .into_iter()
+        .flat_map(|published| published.set().iter().map(std::convert::AsRef::as_ref))
 }

@@ -10,13 +10,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::DRAINED;
 use super::instance::Instance;
 use super::service::believes;
-use super::DRAINED;
 use crate::keys::{GatewayKey, InstanceKey, Prefix, instance, instances_range, known_instance};
-use crate::store::{
-    Commit, Guard, KeyValue, LeaseId, Revision, Store, StoreError, Txn, Write,
-};
+use crate::store::{Commit, Guard, KeyValue, LeaseId, Revision, Store, StoreError, Txn, Write};
 
 /// How long a registration may hold without being renewed, in seconds. Stores have no shorter leases.
 pub const TTL_S_MIN: u64 = 2;
@@ -30,13 +28,10 @@ const TTL_FLOOR: Duration = Duration::from_secs(10);
 /// How long it is known that an instance was drained. Whoever kept it registered asks much sooner.
 const DRAINED_TTL: Duration = Duration::from_secs(3_600);
 
-/// Instances of one service, as many as proxies take of one cluster's endpoints.
-const INSTANCES_MAX: usize = 10_000;
-
 /// How often a transaction is tried again that another one came between.
 const ATTEMPTS: usize = 16;
 
-/// Instances that are gone for good and are forgotten with one registration: two guards each.
+/// Instances that are forgotten with one transaction: two guards each.
 const FORGOTTEN_AT_ONCE: usize = 30;
 
 /// The instances of a fleet in its store.
@@ -85,9 +80,6 @@ pub enum RegistryError {
     /// It was to be drained, and is not there.
     #[error("there is no instance {0}")]
     Unknown(String),
-    /// The service has too many.
-    #[error("service {0:?} has {INSTANCES_MAX} instances, and no more")]
-    Full(String),
     /// Others were always faster.
     #[error("instance {0}: others wrote {ATTEMPTS} times meanwhile; try again")]
     Busy(String),
@@ -168,42 +160,51 @@ impl Registry<'_> {
         at: Option<Revision>,
         body: &Bytes,
         lease: LeaseId,
-    ) -> Result<Commit, RegistryError> {
+    ) -> Result<Commit, StoreError> {
         let key = instance(self.fleet, which.service, which.id);
         let known = known_instance(self.fleet, which.service, which.id);
-        let range = format!("{}{}/", instances_range(self.fleet), which.service);
-        let all = Registrations::of(self.fleet, self.store.read(&range).await?.entries);
-        let others = all.alive.iter().filter(|id| *id != which.id).count();
-        if others >= INSTANCES_MAX {
-            return Err(RegistryError::Full(which.service.to_owned()));
-        }
-        let known_at = all.revision_of_known(which.id);
+        let (said, _) = self.store.get(&known).await?;
+        let said_at = said.as_ref().map(|said| said.mod_revision);
         let mut txn = Txn {
-            guards: vec![guard(key.clone(), at), guard(known.clone(), known_at)],
-            writes: vec![Write::Put {
-                key,
-                value: body.clone(),
-                lease: Some(lease),
-            }],
+            guards: vec![guard(key.clone(), at), guard(known.clone(), said_at)],
+            writes: vec![put(key, body, Some(lease))],
         };
-        if !all.says_of(which.id, body) {
-            txn.writes.push(Write::Put {
-                key: known,
-                value: body.clone(),
-                lease: None,
-            });
+        if said.is_none_or(|said| said.value != *body) {
+            txn.writes.push(put(known, body, None));
         }
-        let lost: Vec<_> = all.lost(which.id).collect();
-        if believes(others + 1, others + 1 + lost.len()) {
-            for (id, revision) in lost.into_iter().take(FORGOTTEN_AT_ONCE) {
-                let known = known_instance(self.fleet, which.service, id);
-                let alive = instance(self.fleet, which.service, id);
-                txn.guards.push(guard(known.clone(), Some(revision)));
-                txn.guards.push(guard(alive, None));
-                txn.writes.push(Write::Delete { key: known });
+        self.store.commit(txn).await
+    }
+
+    /// Forgets those of a service that are known and gone, if enough others live: as long as somebody can
+    /// renew, it was they who failed. What others do meanwhile wins; there is always another time.
+    ///
+    /// # Errors
+    /// The store fails.
+    pub async fn forget_the_lost(&self, service: &str) -> Result<(), StoreError> {
+        let range = format!("{}{service}/", instances_range(self.fleet));
+        let (mut alive, mut known) = (BTreeSet::new(), BTreeMap::new());
+        for entry in self.store.read(&range).await?.entries {
+            match InstanceKey::parse(self.fleet, &entry.key) {
+                Some(one) if !one.known => drop(alive.insert(one.id)),
+                Some(one) if entry.value != DRAINED => {
+                    known.insert(one.id, entry.mod_revision);
+                }
+                Some(_) | None => {}
             }
         }
-        Ok(self.store.commit(txn).await?)
+        known.retain(|id, _| !alive.contains(id));
+        if known.is_empty() || !believes(alive.len(), alive.len() + known.len()) {
+            return Ok(());
+        }
+        let mut txn = Txn::default();
+        for (id, at) in known.into_iter().take(FORGOTTEN_AT_ONCE) {
+            let key = known_instance(self.fleet, service, &id);
+            let alive = instance(self.fleet, service, &id);
+            txn.guards
+                .extend([guard(key.clone(), Some(at)), guard(alive, None)]);
+            txn.writes.push(Write::Delete { key });
+        }
+        self.store.commit(txn).await.map(drop)
     }
 
     async fn why_gone(&self, which: Which<'_>) -> Result<RegistryError, StoreError> {
@@ -230,7 +231,8 @@ impl Registry<'_> {
             let mut txn = Txn::default();
             for key in &keys {
                 if let (Some(found), _) = self.store.get(key).await? {
-                    txn.guards.push(guard(key.clone(), Some(found.mod_revision)));
+                    txn.guards
+                        .push(guard(key.clone(), Some(found.mod_revision)));
                     txn.writes.push(Write::Delete { key: key.clone() });
                 }
             }
@@ -242,11 +244,8 @@ impl Registry<'_> {
             let lease = self.store.grant(DRAINED_TTL).await?;
             let at = said.map(|said| said.mod_revision);
             txn.guards.push(guard(known.clone(), at));
-            txn.writes.push(Write::Put {
-                key: known.clone(),
-                value: Bytes::from_static(DRAINED),
-                lease: Some(lease),
-            });
+            let mark = Bytes::from_static(DRAINED);
+            txn.writes.push(put(known.clone(), &mark, Some(lease)));
             if let Commit::Applied(_) = self.store.commit(txn).await? {
                 return Ok(());
             }
@@ -261,41 +260,11 @@ impl std::fmt::Display for Which<'_> {
     }
 }
 
-/// What the store says of one service.
-struct Registrations {
-    alive: BTreeSet<String>,
-    known: BTreeMap<String, KeyValue>,
-}
-
-impl Registrations {
-    fn of(fleet: &str, entries: Vec<KeyValue>) -> Self {
-        let (mut alive, mut known) = (BTreeSet::new(), BTreeMap::new());
-        for entry in entries {
-            match InstanceKey::parse(fleet, &entry.key) {
-                Some(InstanceKey {
-                    id, known: true, ..
-                }) => drop(known.insert(id, entry)),
-                Some(InstanceKey { id, .. }) => drop(alive.insert(id)),
-                None => {}
-            }
-        }
-        Self { alive, known }
-    }
-
-    fn revision_of_known(&self, id: &str) -> Option<Revision> {
-        self.known.get(id).map(|entry| entry.mod_revision)
-    }
-
-    fn says_of(&self, id: &str, body: &Bytes) -> bool {
-        self.known.get(id).is_some_and(|entry| entry.value == *body)
-    }
-
-    /// Those that are known and don't live, but for one.
-    fn lost<'a>(&'a self, but: &'a str) -> impl Iterator<Item = (&'a str, Revision)> {
-        let lost = self.known.iter().filter(move |(id, entry)| {
-            *id != but && entry.value != DRAINED && !self.alive.contains(*id)
-        });
-        lost.map(|(id, entry)| (id.as_str(), entry.mod_revision))
+fn put(key: String, value: &Bytes, lease: Option<LeaseId>) -> Write {
+    Write::Put {
+        key,
+        value: value.clone(),
+        lease,
     }
 }
 

@@ -6,11 +6,12 @@
 //! them registered, and then all that are known stay in force. So an empty set never takes the place of
 //! another, unless everybody in it was drained.
 //!
-//! Of those whose keys were written without the Admin API nobody can tell whether they were drained. They
-//! are remembered only for the time when not a single one lives.
+//! Of those whose keys were written without the Admin API nobody can tell whether they were drained. The
+//! last ones stay all the same: all that went within a minute before nobody was left.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bellwether::wire::native;
 
@@ -18,6 +19,9 @@ use super::instance::Instance;
 
 /// Of so many that are known, one must live for the living to be believed: of up to four, a single one.
 const KNOWN_TO_ONE_ALIVE: usize = 4;
+
+/// What goes without a word within this time before nobody is left goes for one reason: some leases.
+const AT_ONCE: Duration = Duration::from_secs(60);
 
 /// Whether so many of so many that are known are believed to be all that live.
 pub(super) fn believes(alive: usize, known: usize) -> bool {
@@ -39,15 +43,15 @@ struct Member {
     known: Option<Arc<Instance>>,
     /// This server saw it go, and the store never said that it is known: whoever wrote its key did so
     /// without the Admin API.
-    remembered: Option<Arc<Instance>>,
+    remembered: Option<(Arc<Instance>, Instant)>,
     /// The store says that it was drained, so that its end says nothing.
     drained: bool,
 }
 
 impl Member {
     fn instance(&self) -> Option<&Arc<Instance>> {
-        let gone = self.known.as_ref().or(self.remembered.as_ref());
-        self.live.as_ref().or(gone)
+        let remembered = self.remembered.as_ref().map(|(instance, _)| instance);
+        self.live.as_ref().or(self.known.as_ref()).or(remembered)
     }
 }
 
@@ -68,7 +72,7 @@ pub enum Event {
 
 impl Service {
     /// Takes what became of one of them.
-    pub fn on(&mut self, id: &str, event: Event) {
+    pub fn on(&mut self, id: &str, event: Event, now: Instant) {
         let member = match self.members.get_mut(id) {
             Some(member) => member,
             None => self.members.entry(id.into()).or_default(),
@@ -78,12 +82,13 @@ impl Service {
                 member.live = Some(Arc::new(instance));
                 member.remembered = None;
                 member.drained = false;
-                self.forget_the_remembered();
+                self.remember(|_| false);
             }
             Event::Down => {
                 let was = member.live.take();
                 if member.known.is_none() && !member.drained && was.is_some() {
-                    member.remembered = was;
+                    member.remembered = was.map(|was| (was, now));
+                    self.remember(|since| now.saturating_duration_since(since) <= AT_ONCE);
                 }
             }
             Event::Known(instance) => {
@@ -107,10 +112,10 @@ impl Service {
         }
     }
 
-    /// Somebody came, so those that this server alone remembers are gone for good.
-    fn forget_the_remembered(&mut self) {
+    /// Of those that this server alone remembers, keeps these. The others are gone for good.
+    fn remember(&mut self, keep: impl Fn(Instant) -> bool) {
         self.members.retain(|_, member| {
-            member.remembered = None;
+            member.remembered.take_if(|(_, since)| !keep(*since));
             member.drained || member.instance().is_some()
         });
     }
@@ -118,7 +123,10 @@ impl Service {
     /// How many live.
     #[must_use]
     pub fn alive(&self) -> usize {
-        self.members.values().filter(|one| one.live.is_some()).count()
+        self.members
+            .values()
+            .filter(|one| one.live.is_some())
+            .count()
     }
 
     /// How many are known, alive or not.
@@ -126,6 +134,13 @@ impl Service {
     pub fn known(&self) -> usize {
         let known = |one: &&Member| one.instance().is_some();
         self.members.values().filter(known).count()
+    }
+
+    /// How many have gone and are known to the store.
+    #[must_use]
+    pub fn lost(&self) -> usize {
+        let lost = |one: &&Member| one.live.is_none() && one.known.is_some();
+        self.members.values().filter(lost).count()
     }
 
     /// Whether nothing is said of any.
@@ -139,11 +154,7 @@ impl Service {
     pub fn believes_the_living(&self) -> bool {
         match self.alive() {
             0 => self.known() == 0,
-            alive => {
-                let remembered = |one: &&Member| one.remembered.is_some();
-                let remembered = self.members.values().filter(remembered).count();
-                believes(alive, self.known() - remembered)
-            }
+            alive => believes(alive, alive + self.lost()),
         }
     }
 

@@ -10,18 +10,23 @@ use crate::store::Revision;
 struct Rig {
     lane: Lane,
     revision: u64,
+    now: Instant,
 }
 
 impl Rig {
     fn new() -> Self {
         let lane = Lane::new("shop", &Prefix::new("/gw").unwrap());
-        Self { lane, revision: 0 }
+        Self {
+            lane,
+            revision: 0,
+            now: Instant::now(),
+        }
     }
 
     fn apply(&mut self, changes: Vec<Change>) -> &mut Self {
         self.revision += 1;
         let revision = Revision(self.revision);
-        self.lane.apply(&Batch { revision, changes });
+        self.lane.apply(&Batch { revision, changes }, self.now);
         self
     }
 
@@ -64,7 +69,9 @@ impl Rig {
 
     fn kept(&self) -> Vec<String> {
         let warnings = self.lane.view().warnings.into_iter();
-        warnings.map(|one| format!("{} {}", one.key, one.reason)).collect()
+        warnings
+            .map(|one| format!("{} {}", one.key, one.reason))
+            .collect()
     }
 }
 
@@ -101,7 +108,9 @@ fn the_last_ones_stay_unless_they_were_drained() {
     assert_eq!(rig.expire("b:1").in_force(), "a b");
     assert_eq!(
         rig.kept(),
-        ["/bellwether/shop/instances/users 2 of 2 instances have gone without being drained; all 2 stay in force"]
+        [
+            "/bellwether/shop/instances/users 2 of 2 instances have gone without being drained; all 2 stay in force"
+        ]
     );
     assert_eq!(rig.lane.view().instances.status().kept, ["users"]);
     assert_eq!(rig.drain("a:1").in_force(), "b");
@@ -158,6 +167,9 @@ fn those_who_write_to_the_store_themselves_are_remembered() {
     }
     assert_eq!(rig.in_force(), "f");
     assert!(rig.kept().is_empty());
+    // Nor do they come back when it goes, too, another day.
+    rig.now += std::time::Duration::from_secs(61);
+    assert_eq!(rig.expire("f:1").in_force(), "f");
 }
 
 #[test]
@@ -167,10 +179,16 @@ fn go_gateways_register_addresses() {
     rig.put("/gw/service@8@users", b"10.0.0.2:80");
     rig.put("/gw/service@9@users", b"10.0.0.2:80");
     assert_eq!(rig.in_force(), "10.0.0.1 10.0.0.2");
-    assert_eq!(rig.delete("/gw/service@8@users").in_force(), "10.0.0.1 10.0.0.2");
+    assert_eq!(
+        rig.delete("/gw/service@8@users").in_force(),
+        "10.0.0.1 10.0.0.2"
+    );
     assert_eq!(rig.delete("/gw/service@9@users").in_force(), "10.0.0.1");
     // The last one stays, and can be drained.
-    assert_eq!(rig.delete("/gw/service@7@users").in_force(), "10.0.0.1 10.0.0.2");
+    assert_eq!(
+        rig.delete("/gw/service@7@users").in_force(),
+        "10.0.0.1 10.0.0.2"
+    );
     for lease in [7, 8, 9] {
         rig.drain(&GatewayKey::instance(lease));
     }
@@ -196,7 +214,10 @@ fn a_bad_value_touches_nobody_else() {
     assert_eq!(said[0].0, "/bellwether/shop/instances/users");
     assert!(said[1].1.contains("EOF") && said[1].2, "{said:?}");
     assert!(said[2].1.starts_with("unknown field `retries`"), "{said:?}");
-    assert!(said[2].1.ends_with("is configuration") && !said[2].2, "{said:?}");
+    assert!(
+        said[2].1.ends_with("is configuration") && !said[2].2,
+        "{said:?}"
+    );
     assert!(said[3].1.contains("is not HOST:PORT"), "{said:?}");
     assert_eq!(said[4].1, "names no lease in decimal");
     for (key, ..) in said {
@@ -234,7 +255,10 @@ fn only_what_differs_is_looked_at() {
     let mut rig = Rig::new();
     rig.register("a:1");
     let before = rig.lane.view().instances;
-    rig.put(&instance("shop", "others", "a:1"), &Instance::at("a:1").unwrap().encode());
+    rig.put(
+        &instance("shop", "others", "a:1"),
+        &Instance::at("a:1").unwrap().encode(),
+    );
     let after = rig.lane.view().instances;
     assert_eq!(after.changed_since(&before).collect::<Vec<_>>(), ["others"]);
     assert_eq!(before.changed_since(&after).collect::<Vec<_>>(), ["others"]);

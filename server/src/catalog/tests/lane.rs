@@ -6,6 +6,7 @@ use serde_json::json;
 use super::*;
 use crate::lane::{Event, Instance, Instances, Overlay};
 use bellwether::snapshot::Snapshot;
+use bellwether_envoy::{Client, Settings, Translator};
 use prost::Message;
 
 impl World {
@@ -19,7 +20,11 @@ impl World {
     fn lane(&mut self, instances: &Instances) -> Vec<String> {
         let changes = self.catalog.set_instances(instances);
         assert!(changes.removals.is_empty());
-        let mut told: Vec<_> = changes.upserts.iter().map(|one| format!("+{}", one.id())).collect();
+        let mut told: Vec<_> = changes
+            .upserts
+            .iter()
+            .map(|one| format!("+{}", one.id()))
+            .collect();
         for resource in changes.upserts {
             self.resources.insert(resource.id().clone(), resource);
         }
@@ -35,14 +40,21 @@ impl World {
 
     fn warned(&self) -> Vec<String> {
         let warnings = self.catalog.warnings();
-        warnings.map(|one| format!("{} {}", one.key, one.reason)).collect()
+        warnings
+            .map(|one| format!("{} {}", one.key, one.reason))
+            .collect()
     }
 }
 
 fn instances(of: &[(&str, &str)]) -> Instances {
     let mut instances = Instances::default();
     for (service, address) in of {
-        instances.on(service, address, Event::Up(Instance::at(address).unwrap()));
+        instances.on(
+            service,
+            address,
+            Event::Up(Instance::at(address).unwrap()),
+            std::time::Instant::now(),
+        );
     }
     instances
 }
@@ -55,7 +67,10 @@ fn follows(service: &str) -> Value {
 fn an_upstream_that_names_a_service_gets_its_instances() {
     let mut world = World::with(&[
         ("upstreams/1", follows("users")),
-        ("routes/1", json!({"uri": "/a", "upstream": follows("users")})),
+        (
+            "routes/1",
+            json!({"uri": "/a", "upstream": follows("users")}),
+        ),
         ("services/1", json!({"upstream": follows("others")})),
         ("routes/2", json!({"uri": "/b", "upstream_id": 1})),
     ]);
@@ -73,13 +88,20 @@ fn an_upstream_that_names_a_service_gets_its_instances() {
     assert_eq!(world.hosts("upstreams/1"), ["a", "b"]);
     assert_eq!(world.warned().len(), 1);
     assert!(world.lane(&two).is_empty());
-    assert!(world.lane(&instances(&[("users", "a:1"), ("users", "b:1")])).is_empty());
+    assert!(
+        world
+            .lane(&instances(&[("users", "a:1"), ("users", "b:1")]))
+            .is_empty()
+    );
     // Another upstream finds them; one that names nodes after all follows nobody.
     world.put("upstreams/2", &follows("users"));
     assert_eq!(world.hosts("upstreams/2"), ["a", "b"]);
     world.put("upstreams/1", &json!({"nodes": {"c:1": 1}}));
     world.delete("routes/1");
-    assert_eq!(world.lane(&instances(&[("users", "d:1")])), ["+Endpoints upstreams/2"]);
+    assert_eq!(
+        world.lane(&instances(&[("users", "d:1")])),
+        ["+Endpoints upstreams/2"]
+    );
     assert_eq!(world.hosts("upstreams/1"), ["c"]);
 }
 
@@ -88,9 +110,16 @@ fn a_service_needs_a_name_that_can_be_a_key() {
     let mut world = World::new();
     world.put("upstreams/1", &follows("a/b"));
     let problem = world.catalog.problems().next().unwrap();
-    assert!(problem.reason.starts_with("service_name: \"a/b\" is no service's name"));
+    assert!(
+        problem
+            .reason
+            .starts_with("service_name: \"a/b\" is no service's name")
+    );
     // Others have names of their own.
-    world.put("upstreams/1", &json!({"discovery_type": "dns", "service_name": "a/b"}));
+    world.put(
+        "upstreams/1",
+        &json!({"discovery_type": "dns", "service_name": "a/b"}),
+    );
     assert_eq!(world.catalog.problems().count(), 0);
 }
 
@@ -106,13 +135,19 @@ fn a_route_of_go_gateways_is_there_while_one_of_its_keys_is() {
     let message = native::Route::decode(world.resources[&id].body()).unwrap();
     assert_eq!(message.paths, ["/users/*"]);
     assert_eq!(message.methods, ["GET"]);
-    assert_eq!(message.action, Some(native::route::Action::Cluster(upstream.into())));
+    assert_eq!(
+        message.action,
+        Some(native::route::Action::Cluster(upstream.into()))
+    );
     // The same from another one is nothing new, and both must go.
     assert!(world.put_bytes("route@8@GET@/users/*", b"users").is_empty());
     assert!(world.delete("route@7@GET@/users/*").is_empty());
     // What was named last counts.
     let moved = world.put_bytes("route@9@GET@/users/*", b"people");
-    assert!(moved.contains(&format!("-Endpoints {upstream}")), "{moved:?}");
+    assert!(
+        moved.contains(&format!("-Endpoints {upstream}")),
+        "{moved:?}"
+    );
     assert!(world.hosts("upstreams/service@people").is_empty());
     world.delete("route@9@GET@/users/*");
     assert_eq!(world.hosts(upstream), ["a", "b"]);
@@ -126,9 +161,21 @@ fn what_go_gateways_mean_is_not_guessed() {
     let mut world = World::reading(Layout::GoGateway);
     world.put_bytes("route@7@ANY@/a", b"users");
     for (key, value, reason) in [
-        ("route@7@GET@/a/:id", "users", "is neither exact nor ends in /*"),
-        ("route@7@GET@/a/{id}", "users", "is neither exact nor ends in /*"),
-        ("route@7@GET@/a*", "users", "is neither exact nor ends in /*"),
+        (
+            "route@7@GET@/a/:id",
+            "users",
+            "is neither exact nor ends in /*",
+        ),
+        (
+            "route@7@GET@/a/{id}",
+            "users",
+            "is neither exact nor ends in /*",
+        ),
+        (
+            "route@7@GET@/a*",
+            "users",
+            "is neither exact nor ends in /*",
+        ),
         ("route@7@GET@a", "users", "does not start with a slash"),
         ("route@7@FETCH@/a", "users", "\"FETCH\" is none of"),
         ("route@7@GET@/b", "a b", "is no service's name"),
@@ -139,7 +186,11 @@ fn what_go_gateways_mean_is_not_guessed() {
         world.put_bytes(key, value.as_bytes());
         let problems: Vec<_> = world.catalog.problems().collect();
         assert_eq!(problems.len(), 1, "{key}: {problems:?}");
-        assert!(problems[0].reason.contains(reason), "{key}: {}", problems[0].reason);
+        assert!(
+            problems[0].reason.contains(reason),
+            "{key}: {}",
+            problems[0].reason
+        );
         assert_eq!(problems[0].last_good, key == "route@7@ANY@/a");
         world.delete(key);
         assert_eq!(world.catalog.problems().count(), 0, "{key}");
@@ -158,7 +209,10 @@ fn what_go_gateways_mean_is_not_guessed() {
 fn an_overlay_is_what_the_catalog_makes() {
     let mut world = World::with(&[
         ("upstreams/1", follows("users")),
-        ("routes/1", json!({"uri": "/a", "upstream": follows("others")})),
+        (
+            "routes/1",
+            json!({"uri": "/a", "upstream": follows("others")}),
+        ),
         ("upstreams/2", json!({"nodes": {"x:1": 1}})),
     ]);
     world.lane(&instances(&[("users", "a:1")]));
@@ -179,5 +233,45 @@ fn an_overlay_is_what_the_catalog_makes() {
     for published in compiled.types() {
         let other = overlaid.published(published.type_url()).unwrap();
         assert_eq!(other.set().version(), published.set().version());
+    }
+}
+
+/// The same for other kinds of clients: what is laid over what was translated when the release was cut.
+#[test]
+fn an_overlay_is_what_a_translation_makes() {
+    let mut world = World::with(&[
+        ("upstreams/1", follows("users")),
+        (
+            "routes/1",
+            json!({"uri": "/a", "upstream": follows("users")}),
+        ),
+        ("routes/2", json!({"uri": "/b", "upstream_id": 1})),
+    ]);
+    let native = |world: &World, before: &Snapshot| {
+        let all = world.resources.values().cloned().collect();
+        before.replace("", all).unwrap()
+    };
+    world.lane(&instances(&[("users", "10.0.0.1:80")]));
+    let release = native(&world, &Snapshot::default());
+    let now = instances(&[("users", "10.0.0.2:80"), ("users", "10.0.0.3:80")]);
+    world.lane(&now);
+    let later = native(&world, &release);
+    for client in [Client::Envoy, Client::Grpc] {
+        let mut translator = Translator::new(client, Settings::default());
+        let cut = Snapshot::default()
+            .next("", translator.update(&release))
+            .unwrap();
+        let changes = Overlay::of(&release).translated(client, &cut, ["users"], &now);
+        assert_eq!(changes.upserts.len(), 2);
+        let overlaid = cut.next("", changes).unwrap();
+        let translated = cut.next("", translator.update(&later)).unwrap();
+        for published in translated.types() {
+            let other = overlaid.published(published.type_url()).unwrap();
+            assert_eq!(
+                other.set().version(),
+                published.set().version(),
+                "{client:?}"
+            );
+        }
     }
 }
