@@ -24,14 +24,19 @@ fn follows(service: &str) -> Value {
 }
 
 /// `bellwether instance register` in a process of its own.
-struct Registrar {
+pub(crate) struct Registrar {
     process: Process,
     folder: TempDir,
 }
 
 impl Registrar {
     /// Waits until it says so.
-    async fn start(server: &Server, service: &str, address: &str, more: &[&str]) -> Self {
+    pub(crate) async fn start(
+        server: &Server,
+        service: &str,
+        address: &str,
+        more: &[&str],
+    ) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let program = program("bellwether").display().to_string();
         let mut args = vec![format!("BELLWETHER_ADMIN_KEY={KEY}"), program];

@@ -21,8 +21,8 @@ use serde::{Deserialize, Serialize};
 
 pub use self::follow::{InstancesFeed, follow_instances};
 pub use self::instance::{BadInstance, Instance};
-pub use self::overlay::Overlay;
 pub(crate) use self::overlay::endpoints;
+pub use self::overlay::{Overlay, without_instances};
 pub use self::service::{Event, Service};
 
 use crate::fleet::KeyProblem;

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bellwether::name::{Name, ResourceId, TypeUrl};
 use bellwether::resource::Resource;
-use bellwether::snapshot::{Changes, Snapshot};
+use bellwether::snapshot::{Changes, Inconsistent, Snapshot};
 use bellwether::wire::native;
 use bellwether_envoy::Client;
 use prost::Message;
@@ -111,6 +111,17 @@ impl Overlay {
         let found = |service| Some((service, self.services.get(service)?));
         services.into_iter().filter_map(found)
     }
+}
+
+/// A snapshot as a release holds it: what follows a service has no endpoints there. They are none of its
+/// content, so that two releases of the same keys are the same whoever was registered.
+///
+/// # Errors
+/// Never, for a snapshot that is consistent.
+pub fn without_instances(native: &Snapshot) -> Result<Snapshot, Inconsistent> {
+    let overlay = Overlay::of(native);
+    let changes = overlay.native(overlay.services(), &Instances::default());
+    native.next("", changes)
 }
 
 /// The endpoints of a service as of now.

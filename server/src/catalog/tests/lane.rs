@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::*;
 use crate::lane::{Event, Instance, Instances, Overlay};
+use crate::views::render;
 use bellwether::snapshot::Snapshot;
 use bellwether_envoy::{Client, Settings, Translator};
 use prost::Message;
@@ -234,6 +235,27 @@ fn an_overlay_is_what_the_catalog_makes() {
         let other = overlaid.published(published.type_url()).unwrap();
         assert_eq!(other.set().version(), published.set().version());
     }
+}
+
+/// A release is the same whoever is registered when it is cut.
+#[test]
+fn a_release_holds_no_instances() {
+    let mut world = World::with(&[
+        ("upstreams/1", follows("users")),
+        ("upstreams/2", json!({"nodes": {"x:1": 1}})),
+        ("routes/1", json!({"uri": "/a", "upstream_id": 1})),
+    ]);
+    let mut cut = |instances: &Instances| {
+        world.lane(instances);
+        let all = world.resources.values().cloned().collect();
+        let native = Snapshot::default().replace("", all).unwrap();
+        render(&native, &Settings::default()).unwrap()
+    };
+    let nobody = cut(&Instances::default());
+    assert_eq!(
+        cut(&instances(&[("users", "10.0.0.1:80"), ("users", "a:1")])),
+        nobody
+    );
 }
 
 /// The same for other kinds of clients: what is laid over what was translated when the release was cut.
