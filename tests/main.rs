@@ -12,6 +12,7 @@ mod grpc_xds;
 mod harness;
 mod hostile;
 mod identity;
+mod lane;
 mod main_job;
 mod probation;
 mod proxy;

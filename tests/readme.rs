@@ -12,6 +12,7 @@ use crate::harness::etcd::{Etcd, EtcdOptions};
 use crate::harness::install;
 use crate::harness::ports;
 use crate::harness::programs::{Agent, KEY, Server, eventually, program};
+use crate::lane::Registrar;
 
 /// Commands that CI runs itself, letter by letter.
 const RUN_BY_CI: [&str; 2] = [
@@ -28,13 +29,25 @@ const DONE_BY_THE_HARNESS: [&str; 3] = [
 ];
 
 /// What a command prints, and its exit code. A command that is not here is one that nobody has tried.
-const SAYS: [(&str, &str, i32); 25] = [
+const SAYS: [(&str, &str, i32); 29] = [
     ("etcdctl put /apisix/routes/1 ", "OK", 0),
     ("etcdctl del /apisix/routes/1", "1", 0),
     ("bellwether inspect ", "routes an agent forwards: 1", 0),
     (
         "| bellwether put upstreams web -f -",
         "created upstreams/web",
+        0,
+    ),
+    (
+        "| bellwether put upstreams registered -f -",
+        "created upstreams/registered",
+        0,
+    ),
+    ("bellwether instance list web", "ALIVE", 0),
+    ("bellwether instance drain web", "drained web", 0),
+    (
+        "curl -X PUT http://127.0.0.1:9180/v1/fleets/default/instances/",
+        "\"alive\":true",
         0,
     ),
     ("> shop.json", "", 0),
@@ -88,6 +101,7 @@ struct World {
     server: Option<Server>,
     agent: Option<Agent>,
     envoy: Option<Envoy>,
+    registrar: Option<Registrar>,
     /// Where Envoy listens, instead of where the documentation says.
     envoy_port: u16,
     folder: tempfile::TempDir,
@@ -101,6 +115,7 @@ impl World {
             server: None,
             agent: None,
             envoy: None,
+            registrar: None,
             envoy_port: ports::free(),
             folder: tempfile::tempdir().unwrap(),
         }
@@ -134,6 +149,11 @@ impl World {
                 let agent = Agent::start(id, &[server], &[]).await;
                 agent.is_ready().await;
                 self.agent = Some(agent);
+            }
+            ["bellwether", "instance", "register", service, address] => {
+                let server = self.server.as_ref().expect("the server runs");
+                let registrar = Registrar::start(server, service, address, &[]).await;
+                self.registrar = Some(registrar);
             }
             ["envoy", "-c", file] => self.start_envoy(file).await,
             ["curl", url] if self.is_envoys(url) => self.request_by_envoy(command, url).await,
@@ -241,6 +261,7 @@ async fn every_command_works_as_it_stands() {
         "docs/operations.md",
         "docs/apisix.md",
         "docs/protocol.md",
+        "docs/endpoints.md",
     ] {
         for command in blocks(&text(file), "```sh").concat() {
             if RUN_BY_CI.contains(&command.as_str()) {
@@ -322,6 +343,7 @@ fn links_lead_somewhere() {
         "docs/operations.md",
         "docs/apisix.md",
         "docs/protocol.md",
+        "docs/endpoints.md",
     ] {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
         for rest in text(file).split("](").skip(1) {

@@ -5,6 +5,7 @@ mod endpoints;
 mod health;
 mod tls;
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bellwether::name::{Name, ResourceId, TypeUrl};
@@ -12,6 +13,7 @@ use bellwether::resource::Resource;
 use bellwether::wire::native;
 use bellwether::wire::native::balancing::Policy;
 use bellwether::wire::native::cluster::{PassHost, Scheme};
+use prost::Message;
 
 use self::endpoints::{Assignment, Discovery};
 use crate::any::Any;
@@ -73,23 +75,46 @@ pub(crate) fn compile(view: &View<'_>, name: &Name, native: &native::Cluster) ->
         .endpoints
         .get(native.endpoints.as_str())
         .unwrap_or(&nothing);
-    let mut work = Work {
-        id: ResourceId::new(TypeUrl::CLUSTER, name.clone()),
-        name,
-        native,
-        scheme: Scheme::try_from(native.scheme).unwrap_or_default(),
-        pass_host: PassHost::try_from(native.pass_host).unwrap_or_default(),
-        asks_by_endpoint: false,
-        made: Made::default(),
-    };
-    work.asks_by_endpoint = work.encrypts()
-        && work.pass_host == PassHost::Node
-        && endpoints::names(endpoints).len() > 1;
+    let mut work = Work::new(name, native);
+    let told = work.told(view.client, endpoints);
+    work.asks_by_endpoint =
+        work.encrypts() && work.pass_host == PassHost::Node && endpoints::names(&told).len() > 1;
     match view.client {
-        Client::Envoy => work.envoy(view, endpoints),
-        Client::Grpc => work.grpc(endpoints),
+        Client::Envoy => work.envoy(view, &told),
+        Client::Grpc => work.grpc(&told),
     }
     work.made
+}
+
+/// The endpoints of a cluster that follows a service, as a [`crate::Translator`] for this kind of client
+/// makes them beside `made`, the Envoy cluster that it made then. `None`: they are a part of that cluster,
+/// and can't change without it.
+#[must_use]
+pub fn assignment(
+    client: Client,
+    name: &Name,
+    native: &native::Cluster,
+    endpoints: &native::Endpoints,
+    made: &Resource,
+) -> Option<Resource> {
+    let mut work = Work::new(name, native);
+    let made = Cluster::decode(made.body()).ok()?;
+    let eds = ClusterDiscoveryType::Type(DiscoveryType::Eds.into());
+    if endpoints.service_name.is_empty() || made.cluster_discovery_type != Some(eds) {
+        return None;
+    }
+    // What was to be encrypted and could not be stays closed.
+    let closed = client == Client::Envoy && work.encrypts() && made.transport_socket.is_none();
+    let told = match closed {
+        true => Cow::Owned(native::Endpoints::default()),
+        false => work.told(client, endpoints),
+    };
+    let message = match client {
+        Client::Envoy => work.assignment(&told).message,
+        Client::Grpc => work.grpc_assignment(&told),
+    };
+    let id = ResourceId::new(TypeUrl::ENVOY_ENDPOINTS, name.clone());
+    Some(Resource::new(id, &message, Vec::new()))
 }
 
 /// A cluster without endpoints. What is forwarded to it fails as unavailable.
@@ -122,6 +147,44 @@ struct Work<'a> {
     /// Whether the name to ask for in TLS is each endpoint's own.
     asks_by_endpoint: bool,
     made: Made,
+}
+
+impl<'a> Work<'a> {
+    fn new(name: &'a Name, native: &'a native::Cluster) -> Self {
+        Self {
+            id: ResourceId::new(TypeUrl::CLUSTER, name.clone()),
+            name,
+            native,
+            scheme: Scheme::try_from(native.scheme).unwrap_or_default(),
+            pass_host: PassHost::try_from(native.pass_host).unwrap_or_default(),
+            asks_by_endpoint: false,
+            made: Made::default(),
+        }
+    }
+
+    /// The endpoints that this kind of client can be told of. Instances come and go without their cluster,
+    /// so they must not have a say in how it finds them: Envoys are told those that are addresses.
+    fn told<'e>(
+        &mut self,
+        client: Client,
+        endpoints: &'e native::Endpoints,
+    ) -> Cow<'e, native::Endpoints> {
+        if client == Client::Grpc
+            || endpoints.service_name.is_empty()
+            || endpoints::names(endpoints).is_empty()
+        {
+            return Cow::Borrowed(endpoints);
+        }
+        let what = format!(
+            "leaves out instances of {} with a host name, which Envoys don't resolve",
+            endpoints.service_name
+        );
+        self.made.cannot(&self.id, what);
+        let mut told = endpoints.clone();
+        told.endpoints
+            .retain(|endpoint| endpoints::ip(&endpoint.host).is_some());
+        Cow::Owned(told)
+    }
 }
 
 impl Work<'_> {

@@ -20,6 +20,7 @@ mod tests;
 mod translator;
 pub mod wire;
 
+pub use self::cluster::assignment;
 pub use self::made::Unsupported;
 pub use self::settings::Settings;
 pub use self::translator::{Client, Translator};

@@ -19,6 +19,7 @@ use crate::wire::listener::Listener;
 use crate::wire::tls::{DownstreamTlsContext, Secret, UpstreamTlsContext};
 
 mod clusters;
+mod following;
 mod grpc;
 mod listeners;
 mod property;
@@ -112,7 +113,11 @@ fn cluster(
 
 fn nodes(name: &str, endpoints: Vec<native::Endpoint>) -> Resource {
     let id = ResourceId::new(TypeUrl::ENDPOINTS, name);
-    Resource::new(id, &native::Endpoints { endpoints }, Vec::new())
+    let message = native::Endpoints {
+        endpoints,
+        service_name: String::new(),
+    };
+    Resource::new(id, &message, Vec::new())
 }
 
 fn node(host: &str, port: u32, weight: u32, priority: i32) -> native::Endpoint {
@@ -121,6 +126,7 @@ fn node(host: &str, port: u32, weight: u32, priority: i32) -> native::Endpoint {
         port,
         weight,
         priority,
+        zone: String::new(),
     }
 }
 

@@ -224,7 +224,9 @@ mod tests {
                 port: 1980,
                 weight: 1,
                 priority: 0,
+                zone: String::new(),
             }],
+            service_name: String::new(),
         };
         let id = ResourceId::new(TypeUrl::ENDPOINTS, "upstreams/1");
         (message.clone(), Resource::new(id, &message, Vec::new()))

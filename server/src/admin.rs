@@ -18,6 +18,7 @@
 //! | `/v1/fleets/{fleet}/history` | What happened, by whom |
 //! | `DELETE /v1/fleets/{fleet}/quarantine/{digest}` | What failed may be tried again |
 //! | `/v1/policies` | The policies that can be named, with every stage |
+//! | `/v1/fleets/{fleet}/instances[/{service}/{id}]` | The instances of services: PUT registers and renews, DELETE drains |
 //! | `POST /v1/fleets/{fleet}/accept-store` | An operator's word that the store is right although it contradicts what was seen before |
 //! | `/v1/status` | How each fleet does: revision, store, bad keys |
 //! | `/v1/nodes[?fleet=…]` | Connected nodes: versions sent and acknowledged, rejections |
@@ -55,6 +56,7 @@ mod body;
 mod delete;
 mod document;
 mod fleets;
+mod instances;
 mod own;
 mod page;
 mod patch;
@@ -151,6 +153,16 @@ pub fn router(state: AdminState) -> Router {
             get(releases::diff),
         )
         .merge(of_rollouts())
+        .route(
+            "/v1/fleets/{fleet}/instances",
+            get(instances::list).post(instances::create),
+        )
+        .route(
+            "/v1/fleets/{fleet}/instances/{service}/{id}",
+            get(instances::get)
+                .put(instances::put)
+                .delete(instances::drain),
+        )
         .route("/v1/status", get(own::status))
         .route("/v1/nodes", get(own::nodes))
         .route("/v1/nodes/{*id}", get(own::node))

@@ -17,6 +17,7 @@ mod address;
 mod compile;
 mod entry;
 mod expression;
+mod gateway;
 pub mod inspect;
 mod invalid;
 mod parse;
@@ -37,11 +38,14 @@ pub use self::references::references;
 
 use self::compile::compile;
 use self::entry::{Entries, Entry, Part, Place};
+use self::gateway::{Gateway, Touched};
 use self::parse::Shape;
 use self::references::References;
+use self::spec::Spec;
 use self::warnings::Warnings;
 use crate::fleet::KeyProblem;
-use crate::keys::{INIT_DIR, Item, Key, Kind, Prefix};
+use crate::keys::{INIT_DIR, Item, Key, Kind, Layout, Prefix};
+use crate::lane::Instances;
 use crate::store::{Batch, Change, KeyValue, Revision};
 
 /// Under which name credentials are counted: they have a directory in each consumer.
@@ -56,6 +60,10 @@ pub struct Catalog {
     counts: BTreeMap<&'static str, u64>,
     problems: BTreeMap<String, Problem>,
     warnings: Warnings,
+    gateway: Option<Gateway>,
+    instances: Instances,
+    /// Whose endpoints are the instances of each service.
+    followers: BTreeMap<Box<str>, BTreeSet<Item>>,
 }
 
 /// A key whose newest value is bad.
@@ -77,7 +85,20 @@ impl Catalog {
             counts: BTreeMap::new(),
             problems: BTreeMap::new(),
             warnings: Warnings::default(),
+            gateway: None,
+            instances: Instances::default(),
+            followers: BTreeMap::new(),
         }
+    }
+
+    /// The same, with the keys read that belong to this layout.
+    #[must_use]
+    pub fn reading(mut self, layout: Layout) -> Self {
+        self.gateway = match layout {
+            Layout::Apisix => None,
+            Layout::GoGateway => Some(Gateway::default()),
+        };
+        self
     }
 
     /// Applies whole revisions, and tells what the set of resources changes by. In the set that
@@ -85,6 +106,9 @@ impl Catalog {
     pub fn apply(&mut self, batch: &Batch) -> Changes {
         let mut dirty: BTreeSet<(Rank, Item)> = BTreeSet::new();
         for change in &batch.changes {
+            if self.of_gateway(change, &mut dirty) {
+                continue;
+            }
             let touched = match change {
                 Change::Put(entry) if entry.value == INIT_DIR => self.forget(&entry.key),
                 Change::Put(entry) => self.learn(entry),
@@ -92,6 +116,22 @@ impl Catalog {
             };
             dirty.extend(touched.map(|item| (Rank::of(item.kind), item)));
         }
+        self.rebuild_all(dirty)
+    }
+
+    /// Takes the instances that services have now, and tells what the set of resources changes by: the
+    /// endpoints of the upstreams that follow those that differ, and nothing else.
+    pub fn set_instances(&mut self, instances: &Instances) -> Changes {
+        let old = std::mem::replace(&mut self.instances, instances.clone());
+        let mut dirty: BTreeSet<(Rank, Item)> = BTreeSet::new();
+        for service in instances.changed_since(&old) {
+            let followers = self.followers.get(service).into_iter().flatten();
+            dirty.extend(followers.map(|item| (Rank::of(item.kind), item.clone())));
+        }
+        self.rebuild_all(dirty)
+    }
+
+    fn rebuild_all(&mut self, mut dirty: BTreeSet<(Rank, Item)>) -> Changes {
         let mut changes = Changes::default();
         // What is referred to has a lower rank, so nothing is compiled twice.
         while let Some((rank, item)) = dirty.pop_first() {
@@ -149,6 +189,10 @@ impl Catalog {
     fn learn(&mut self, entry: &KeyValue) -> Option<Item> {
         let place = self.place(&entry.key)?;
         let read = parse::bytes(place.shape(), &entry.value);
+        Some(self.take(place, entry, read))
+    }
+
+    fn take(&mut self, place: Place, entry: &KeyValue, read: Result<Spec, Invalid>) -> Item {
         let outcome = self.edit(&place, |item| item.put(place.part.clone(), entry, read));
         match outcome {
             Ok(()) => {
@@ -163,7 +207,40 @@ impl Catalog {
                 self.problems.insert(entry.key.clone(), problem);
             }
         }
-        Some(place.item)
+        place.item
+    }
+
+    /// Whether it was a key of a Go gateway; then it is done with.
+    fn of_gateway(&mut self, change: &Change, dirty: &mut BTreeSet<(Rank, Item)>) -> bool {
+        let Some(gateway) = &mut self.gateway else {
+            return false;
+        };
+        let (Change::Put(KeyValue { key, .. }) | Change::Delete { key }) = change;
+        let Some(found) = self.prefix.parse_gateway(key) else {
+            return false;
+        };
+        let touched = match gateway.apply(found, change) {
+            Ok(touched) => {
+                self.problems.remove(key);
+                touched
+            }
+            Err(problem) => {
+                self.problems.insert(key.clone(), problem);
+                Vec::new()
+            }
+        };
+        for Touched { item, spec } in touched {
+            dirty.insert((Rank::of(item.kind), item.clone()));
+            let place = Place {
+                item,
+                part: Part::Current,
+            };
+            self.edit(&place, |entry| match spec {
+                Some(spec) => entry.set(spec),
+                None => entry.delete(&Part::Current),
+            });
+        }
+        true
     }
 
     /// Forgets a key and everything known of it. The answer is the item to compile.
@@ -181,9 +258,25 @@ impl Catalog {
         let Place { item, part } = place;
         let entry = self.entries.or_default(item);
         let (referred, counted) = (entry.references(), entry.counts(part));
+        let followed = entry.service().map(Box::from);
         let outcome = edit(entry);
         self.references
             .replace(item, &referred, &entry.references());
+        let follows = entry.service();
+        if followed.as_deref() != follows {
+            if let Some(service) = followed
+                && let Some(followers) = self.followers.get_mut(&service)
+            {
+                followers.remove(item);
+                if followers.is_empty() {
+                    self.followers.remove(&service);
+                }
+            }
+            if let Some(service) = follows {
+                let followers = self.followers.entry(service.into()).or_default();
+                followers.insert(item.clone());
+            }
+        }
         let counts = entry.counts(part);
         let directory = match part {
             Part::Current | Part::Legacy => item.kind.directory(),
@@ -210,7 +303,7 @@ impl Catalog {
         let Some(entry) = self.entries.get(item) else {
             return false;
         };
-        let compiled = compile(&self.entries, item, entry);
+        let compiled = compile(&self.entries, &self.instances, item, entry);
         let mut made = Vec::with_capacity(compiled.resources.len());
         for resource in compiled.resources {
             let made_of_it = (index_of(resource.type_url()), resource.version());

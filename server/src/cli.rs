@@ -17,6 +17,7 @@ mod documents;
 mod fleet;
 mod fleet_settings;
 pub mod inspect;
+mod instance;
 mod nodes;
 mod output;
 mod overrides;
@@ -94,6 +95,8 @@ enum Command {
     Freeze(overrides::FreezeArgs),
     /// End that
     Unfreeze(overrides::UnfreezeArgs),
+    /// Register, list and drain the instances of services
+    Instance(instance::InstanceArgs),
     /// Show how the server and its fleets do
     Status(nodes::StatusArgs),
     /// Take a fleet's store as it is, although it contradicts what was seen before
@@ -238,6 +241,7 @@ pub async fn run(args: impl IntoIterator<Item = OsString>, env: &Env, io: &mut I
         Command::Unpin(args) => overrides::unpin(&args, env, io).await,
         Command::Freeze(args) => overrides::freeze(&args, env, io).await,
         Command::Unfreeze(args) => overrides::unfreeze(&args, env, io).await,
+        Command::Instance(args) => instance::instance(&args, env, io).await,
         Command::Status(args) => nodes::status(&args, env, io).await,
         Command::AcceptStore(args) => nodes::accept_store(&args, env, io).await,
     };

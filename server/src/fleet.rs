@@ -11,6 +11,7 @@ use tokio::sync::watch;
 
 use crate::fleets::Definition;
 use crate::keys::Prefix;
+use crate::lane::{InstancesFeed, InstancesStatus};
 use crate::settings::SettingsStatus;
 use crate::staged::{Staged, StagedStatus};
 use crate::store::Store;
@@ -38,6 +39,8 @@ pub struct Fleet {
     pub views: Views,
     /// What its nodes get of that.
     pub serving: Serving,
+    /// The instances of its services.
+    pub instances: InstancesFeed,
 }
 
 /// What the nodes of a fleet get.
@@ -64,6 +67,7 @@ impl Fleet {
             operator: Operator::default(),
             views: Views::idle(),
             serving: Serving::Direct,
+            instances: watch::channel(None).1,
         }
     }
 
@@ -121,6 +125,9 @@ pub struct FleetStatus {
     /// What is served of its releases; `None` in direct mode.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub staged: Option<StagedStatus>,
+    /// The instances of its services.
+    #[serde(default)]
+    pub instances: InstancesStatus,
     /// The fleet's settings.
     #[serde(default)]
     pub settings: SettingsStatus,

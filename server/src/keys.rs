@@ -257,6 +257,128 @@ pub fn instances_range(fleet: &str) -> String {
     format!("{OWN_PREFIX}{fleet}/instances/")
 }
 
+/// The key of one of them. It goes with the lease of whoever registered it.
+#[must_use]
+pub fn instance(fleet: &str, service: &str, id: &str) -> String {
+    format!("{}{service}/{id}", instances_range(fleet))
+}
+
+/// The key that says that an instance is known, whether it lives or not. It goes with no lease: only a
+/// drain, or others that took the instance's place, take it away.
+#[must_use]
+pub fn known_instance(fleet: &str, service: &str, id: &str) -> String {
+    format!("{}{KNOWN}", instance(fleet, service, id))
+}
+
+/// What comes after the key of an instance in the key that says that it is known.
+const KNOWN: &str = "/known";
+
+/// Bytes of a service's name.
+const SERVICE_BYTES_MAX: usize = 128;
+
+/// Bytes of an instance's id: a host name and a port, and some.
+const INSTANCE_BYTES_MAX: usize = 280;
+
+/// Whether services may be called so: letters, digits and `-_.:`, no dot first.
+#[must_use]
+pub fn is_service(name: &str) -> bool {
+    is_word(name, SERVICE_BYTES_MAX, b"-_.:")
+}
+
+/// Whether an instance may have this id: as services, and `[]@` besides.
+#[must_use]
+pub fn is_instance(id: &str) -> bool {
+    is_word(id, INSTANCE_BYTES_MAX, b"-_.:[]@")
+}
+
+fn is_word(text: &str, most: usize, more: &[u8]) -> bool {
+    let good = |byte: u8| byte.is_ascii_alphanumeric() || more.contains(&byte);
+    !text.is_empty() && text.len() <= most && !text.starts_with('.') && text.bytes().all(good)
+}
+
+/// What a key says of an instance.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstanceKey {
+    /// Whose.
+    pub service: String,
+    /// Which.
+    pub id: String,
+    /// It says only that the instance is known.
+    pub known: bool,
+}
+
+impl InstanceKey {
+    /// Reads a key under [`instances_range`]. `None`: it is no key of an instance.
+    #[must_use]
+    pub fn parse(fleet: &str, key: &str) -> Option<Self> {
+        let rest = key.strip_prefix(&instances_range(fleet))?;
+        let (rest, known) = match rest.strip_suffix(KNOWN) {
+            Some(rest) => (rest, true),
+            None => (rest, false),
+        };
+        let (service, id) = rest.split_once('/')?;
+        (is_service(service) && is_instance(id)).then(|| Self {
+            service: service.to_owned(),
+            id: id.to_owned(),
+            known,
+        })
+    }
+}
+
+/// Which keys under a fleet's prefix are read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Layout {
+    /// Those of APISIX.
+    #[default]
+    Apisix,
+    /// Those of hand-written Go gateways besides: `service@<lease>@<name>` and
+    /// `route@<lease>@<method>@<path>`, the lease in decimal.
+    GoGateway,
+}
+
+/// A key of a hand-written Go gateway.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum GatewayKey {
+    /// An address of a service.
+    Service {
+        /// Under which it is registered.
+        lease: i64,
+        /// The service.
+        name: String,
+    },
+    /// Requests that go to a service.
+    Route {
+        /// Under which it is registered.
+        lease: i64,
+        /// As it is written.
+        method: String,
+        /// As it is written.
+        path: String,
+    },
+    /// It begins like one of these, and is none.
+    Bad(&'static str),
+}
+
+impl GatewayKey {
+    /// Which instance of its service a lease stands for.
+    #[must_use]
+    pub fn instance(lease: i64) -> String {
+        format!("lease@{lease}")
+    }
+
+    /// The lease of an instance that a Go gateway registered.
+    #[must_use]
+    pub fn lease(instance: &str) -> Option<i64> {
+        decimal(instance.strip_prefix("lease@")?)
+    }
+}
+
+fn decimal(text: &str) -> Option<i64> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+    text.parse().ok().filter(|_| digits)
+}
+
 /// What the keys of all servers' reports start with.
 #[must_use]
 pub fn replicas_range() -> String {
@@ -376,6 +498,51 @@ impl Prefix {
     #[must_use]
     pub fn directory(&self, directory: &str) -> String {
         format!("{}/{directory}/", self.0)
+    }
+
+    /// What the keys start with under which Go gateways register addresses of services.
+    #[must_use]
+    pub fn gateway_services(&self) -> String {
+        format!("{}/service@", self.0)
+    }
+
+    /// The key under which a Go gateway registers an address of a service.
+    #[must_use]
+    pub fn gateway_service(&self, lease: i64, name: &str) -> String {
+        format!("{}{lease}@{name}", self.gateway_services())
+    }
+
+    /// Reads a key of a Go gateway. `None`: it is none.
+    #[must_use]
+    pub fn parse_gateway(&self, key: &str) -> Option<GatewayKey> {
+        let rest = key.strip_prefix(&self.0)?.strip_prefix('/')?;
+        let (what, rest) = rest.split_once('@')?;
+        if what != "service" && what != "route" {
+            return None;
+        }
+        let Some((lease, rest)) = rest.split_once('@') else {
+            return Some(GatewayKey::Bad("has no second @"));
+        };
+        let Some(lease) = decimal(lease) else {
+            return Some(GatewayKey::Bad("names no lease in decimal"));
+        };
+        if what == "service" {
+            return Some(match is_service(rest) {
+                true => GatewayKey::Service {
+                    lease,
+                    name: rest.to_owned(),
+                },
+                false => GatewayKey::Bad("names no service: letters, digits and -_.: are"),
+            });
+        }
+        Some(match rest.split_once('@') {
+            Some((method, path)) => GatewayKey::Route {
+                lease,
+                method: method.to_owned(),
+                path: path.to_owned(),
+            },
+            None => GatewayKey::Bad("has a method or a path, not both"),
+        })
     }
 
     /// A key that is written only to learn a revision nobody else has; ids are minted from it.
@@ -507,5 +674,78 @@ mod tests {
             assert!(Prefix::new(bad).is_err(), "{bad}");
         }
         assert!(Prefix::new("/bellwether2").is_ok());
+    }
+
+    #[test]
+    fn instances_are_found_in_their_keys() {
+        let read = |key: &str| InstanceKey::parse("shop", key);
+        for known in [false, true] {
+            let key = match known {
+                false => instance("shop", "users", "10.0.0.1:80"),
+                true => known_instance("shop", "users", "10.0.0.1:80"),
+            };
+            let wanted = InstanceKey {
+                service: "users".into(),
+                id: "10.0.0.1:80".into(),
+                known,
+            };
+            assert_eq!(read(&key), Some(wanted), "{key}");
+        }
+        for none in [
+            "/bellwether/shop/instances/",
+            "/bellwether/shop/instances/users",
+            "/bellwether/shop/instances/users/",
+            "/bellwether/shop/instances/users/a/b",
+            "/bellwether/shop/instances/.users/a",
+            "/bellwether/shop/instances/us ers/a",
+            "/bellwether/other/instances/users/a",
+        ] {
+            assert_eq!(read(none), None, "{none}");
+        }
+    }
+
+    #[test]
+    fn keys_of_go_gateways_are_read_as_they_are_written() {
+        let prefix = Prefix::new("/gw").unwrap();
+        let read = |key: &str| prefix.parse_gateway(key);
+        let route = |method: &str, path: &str| {
+            Some(GatewayKey::Route {
+                lease: 7587,
+                method: method.into(),
+                path: path.into(),
+            })
+        };
+        let service = GatewayKey::Service {
+            lease: 7587,
+            name: "users".into(),
+        };
+        assert_eq!(
+            prefix.gateway_service(7587, "users"),
+            "/gw/service@7587@users"
+        );
+        assert_eq!(read("/gw/service@7587@users"), Some(service));
+        assert_eq!(read("/gw/route@7587@GET@/a/b"), route("GET", "/a/b"));
+        assert_eq!(read("/gw/route@7587@GET@/a@b"), route("GET", "/a@b"));
+        for none in [
+            "/gw/routes/1",
+            "/gw2/service@1@a",
+            "/gw/x@1@a",
+            "/gw/service",
+        ] {
+            assert_eq!(read(none), None, "{none}");
+        }
+        for bad in [
+            "/gw/service@users",
+            "/gw/service@-1@users",
+            "/gw/service@+1@users",
+            "/gw/service@1f@users",
+            "/gw/service@1@a/b",
+            "/gw/route@1@GET",
+            "/gw/service@99999999999999999999@a",
+        ] {
+            assert!(matches!(read(bad), Some(GatewayKey::Bad(_))), "{bad}");
+        }
+        assert_eq!(GatewayKey::lease(&GatewayKey::instance(7)), Some(7));
+        assert_eq!(GatewayKey::lease("10.0.0.1:80"), None);
     }
 }

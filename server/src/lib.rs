@@ -13,6 +13,7 @@ pub mod fleet;
 pub mod fleets;
 mod json;
 pub mod keys;
+pub mod lane;
 pub mod metrics;
 pub mod program;
 pub mod publish;

@@ -16,7 +16,8 @@ use tracing::{error, info, warn};
 
 use crate::catalog::Catalog;
 use crate::fleet::{FleetStatus, KeyProblem};
-use crate::keys::Prefix;
+use crate::keys::{Layout, Prefix};
+use crate::lane::{InstancesFeed, follow_instances};
 use crate::store::follow::{FollowOptions, Follower, Operator, follow};
 use crate::store::{Batch, Store};
 use journal::Journal;
@@ -37,6 +38,8 @@ struct Publisher {
     snapshot: Snapshot,
     follower: Follower,
     journal: Journal,
+    /// The instances of services. Nothing is published before they are known.
+    instances: InstancesFeed,
     /// How often an operator has said that the store is to be believed.
     accepted: watch::Receiver<u64>,
     snapshots: watch::Sender<Option<Arc<Snapshot>>>,
@@ -52,12 +55,15 @@ pub struct Following {
     pub status: watch::Receiver<Arc<FleetStatus>>,
     /// Where an operator says that the store is to be believed.
     pub operator: Operator,
+    /// The instances of its services.
+    pub instances: InstancesFeed,
 }
 
 /// Starts to follow a fleet, for as long as `tasks` are there.
 pub fn publish(
     name: &str,
     prefix: &Prefix,
+    layout: Layout,
     store: &Arc<dyn Store>,
     options: FollowOptions,
     tasks: &mut JoinSet<()>,
@@ -71,11 +77,13 @@ pub fn publish(
     let (status, statuses) = watch::channel(Arc::new(first));
     let follower = follow(store.clone(), prefix.range(), options);
     let operator = follower.operator.clone();
+    let instances = follow_instances(name, prefix, layout, store, &operator, options);
     let publisher = Publisher {
         accepted: operator.watch(),
-        catalog: Catalog::new(prefix.clone()),
+        catalog: Catalog::new(prefix.clone()).reading(layout),
         snapshot: Snapshot::default(),
         follower,
+        instances: instances.clone(),
         journal: Journal::default(),
         snapshots,
         status,
@@ -85,16 +93,26 @@ pub fn publish(
         snapshots: feed,
         status: statuses,
         operator,
+        instances,
     }
 }
 
 impl Publisher {
     async fn run(mut self) {
+        let mut knows_instances = false;
         loop {
             let now = Instant::now();
             let unsaid = self.journal.due(now);
             tokio::select! {
-                batch = self.follower.batches.recv() => match batch {
+                // First, so that a server that has just begun serves no empty services.
+                changed = self.instances.changed() => match changed {
+                    Ok(()) => {
+                        knows_instances = true;
+                        self.on_instances();
+                    }
+                    Err(_) => break,
+                },
+                batch = self.follower.batches.recv(), if knows_instances => match batch {
                     Some(batch) => self.on_batches(batch),
                     None => break,
                 },
@@ -134,6 +152,20 @@ impl Publisher {
         }
     }
 
+    /// Goes to every node at once.
+    fn on_instances(&mut self) {
+        let Some(lane) = self.instances.borrow_and_update().clone() else {
+            return;
+        };
+        let changes = self.catalog.set_instances(&lane.instances);
+        let synced_to = self.status.borrow().synced_to;
+        // Before the first sync there is nothing that follows a service.
+        if synced_to == 0 || !self.advance(self.position(synced_to), changes) {
+            return;
+        }
+        self.report(synced_to, true);
+    }
+
     /// Nodes that have seen more than this server knows get what it knows from now on.
     fn on_accepted(&mut self) {
         warn!(
@@ -169,26 +201,33 @@ impl Publisher {
         let changes = Changes::merged(each.collect());
         let position = self.position(newest.0);
         let resources = changes.upserts.len() + changes.removals.len();
-        match self.snapshot.next(position.to_string(), changes) {
-            Ok(next) => self.snapshot = next.at(position),
-            Err(reason) => {
-                error!(
-                    fleet = self.status.borrow().fleet,
-                    revision = newest.0,
-                    %reason,
-                    "compiled resources contradict each other, which is a defect of this server; the last snapshot is served on"
-                );
-                return;
-            }
+        if !self.advance(position, changes) {
+            return;
         }
-        self.snapshots
-            .send_replace(Some(Arc::new(self.snapshot.clone())));
         self.report(newest.0, keys > 0);
         if keys > 0 {
             self.journal
                 .add(newest.0, keys, resources, started.elapsed());
             self.log_compiled();
         }
+    }
+
+    fn advance(&mut self, position: Position, changes: Changes) -> bool {
+        match self.snapshot.next(position.to_string(), changes) {
+            Ok(next) => self.snapshot = next.at(position),
+            Err(reason) => {
+                error!(
+                    fleet = self.status.borrow().fleet,
+                    revision = position.revision,
+                    %reason,
+                    "compiled resources contradict each other, which is a defect of this server; the last snapshot is served on"
+                );
+                return false;
+            }
+        }
+        self.snapshots
+            .send_replace(Some(Arc::new(self.snapshot.clone())));
+        true
     }
 
     fn log_compiled(&mut self) {
@@ -211,7 +250,7 @@ impl Publisher {
         u64::from_str_radix(&self.follower.health.borrow().id, 16).unwrap_or_default()
     }
 
-    /// `changed`: keys did, so what is said of them is looked at again.
+    /// `changed`: keys or instances did, so what is said of them is looked at again.
     fn report(&self, synced_to: u64, changed: bool) {
         let mut status = FleetStatus::clone(&self.status.borrow());
         status.synced_to = synced_to;
@@ -220,6 +259,12 @@ impl Publisher {
             status.revision = synced_to;
             status.problems = self.catalog.problems().collect();
             status.warnings = self.catalog.warnings().collect();
+            if let Some(lane) = &*self.instances.borrow() {
+                status.instances = lane.instances.status();
+                status.problems.extend(lane.problems.iter().cloned());
+                status.problems.sort_by(|a, b| a.key.cmp(&b.key));
+                status.warnings.extend(lane.warnings.iter().cloned());
+            }
             let of_kind = |(directory, count): (&str, u64)| (directory.to_owned(), count);
             status.keys = self.catalog.counts().into_iter().map(of_kind).collect();
             status.resources = self

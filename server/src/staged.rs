@@ -29,6 +29,7 @@ use tokio::time::sleep;
 use tracing::{error, info, warn};
 
 use crate::keys;
+use crate::lane::{Instances, InstancesFeed};
 use crate::release::Releases;
 use crate::store::follow::{FollowOptions, Follower, Operator, follow};
 use crate::store::{Batch, Change, KeyValue, Store};
@@ -99,6 +100,9 @@ struct Worker {
     proven: watch::Receiver<Option<Instant>>,
     forced: watch::Receiver<Option<Forced>>,
     others: watch::Receiver<Arc<Others>>,
+    instances: InstancesFeed,
+    /// Those that the releases at hand show.
+    laid: Instances,
     known: Option<Decided>,
     synced_to: u64,
     stock: Stock,
@@ -127,6 +131,7 @@ pub fn serve(
     fleet: &str,
     store: &Arc<dyn Store>,
     nodes: &Nodes,
+    instances: InstancesFeed,
     options: FollowOptions,
     tasks: &mut JoinSet<()>,
 ) -> Staged {
@@ -157,6 +162,8 @@ pub fn serve(
         proven,
         forced: force,
         others: told.clone(),
+        instances,
+        laid: Instances::default(),
         known: None,
         synced_to: 0,
         stock: Stock::default(),
@@ -193,6 +200,7 @@ impl Staged {
 
 impl Worker {
     async fn run(mut self) {
+        self.instances.mark_changed();
         loop {
             tokio::select! {
                 batch = self.follower.batches.recv() => match batch {
@@ -204,6 +212,7 @@ impl Worker {
                         self.on_loaded(loaded);
                     }
                 }
+                Ok(()) = self.instances.changed() => self.on_instances(),
                 Ok(()) = self.forced.changed() => self.publish(),
             }
         }
@@ -289,7 +298,16 @@ impl Worker {
         match ready {
             Ok(ready) if is_wanted => {
                 info!(fleet = %self.fleet, release = %ready.name, "release is at hand");
-                self.stock.add(ready);
+                let label = format!("{} {}", self.position(), ready.name);
+                let services: Vec<&str> = ready.services().collect();
+                let services = services.iter().copied();
+                match ready.laid_over(services, &self.laid, &label) {
+                    Ok(laid) => self.stock.add(laid),
+                    Err(reason) => {
+                        error!(fleet = %self.fleet, %reason, "instances make no snapshot with a release, which is a defect of this server");
+                        self.stock.add(ready);
+                    }
+                }
             }
             Err(reason) if is_wanted => {
                 warn!(fleet = %self.fleet, seq = release.seq, reason, "release can't be had; nodes that are to get it keep what they have");
@@ -297,6 +315,24 @@ impl Worker {
                 self.load(release, LOAD_AGAIN);
             }
             Ok(_) | Err(_) => {}
+        }
+        self.publish();
+    }
+
+    /// They wait for no rollout.
+    fn on_instances(&mut self) {
+        let Some(lane) = self.instances.borrow_and_update().clone() else {
+            return;
+        };
+        let before = std::mem::replace(&mut self.laid, lane.instances.clone());
+        let changed: Vec<&str> = self.laid.changed_since(&before).collect();
+        let label = self.position().to_string();
+        let laid = self
+            .stock
+            .lay_over(changed.iter().copied(), &self.laid, &label);
+        if let Err(reason) = laid {
+            error!(fleet = %self.fleet, %reason, "instances make no snapshot with a release, which is a defect of this server; endpoints stay as they are");
+            return;
         }
         self.publish();
     }
@@ -332,7 +368,8 @@ impl Worker {
     }
 
     fn publish(&mut self) {
-        if self.synced_to == 0 {
+        // Endpoints that are not known yet must not look as if there were none.
+        if self.synced_to == 0 || self.instances.borrow().is_none() {
             return;
         }
         let now = Instant::now();

@@ -106,9 +106,11 @@ fn base() -> Arc<Table> {
         port: 80,
         weight: 1,
         priority: 0,
+        ..native::Endpoint::default()
     };
     let endpoints = native::Endpoints {
         endpoints: vec![endpoint],
+        ..native::Endpoints::default()
     };
     let limits = Limits {
         // The points of a ring are many; their number is not what is tried here.

@@ -159,6 +159,7 @@ async fn host_names_are_resolved() {
                 port: upstream.address.port().into(),
                 weight: 1,
                 priority: 0,
+                ..native::Endpoint::default()
             };
             super::rig::put_endpoints(edit, "1", &[endpoint]);
         });

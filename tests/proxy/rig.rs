@@ -121,6 +121,7 @@ pub(crate) fn endpoint(address: SocketAddr, weight: u32) -> native::Endpoint {
         port: address.port().into(),
         weight,
         priority: 0,
+        zone: String::new(),
     }
 }
 
@@ -130,7 +131,10 @@ pub(crate) fn put_endpoints(edit: &mut Edit, name: &str, endpoints: &[native::En
         edit,
         &TypeUrl::ENDPOINTS,
         name,
-        &native::Endpoints { endpoints },
+        &native::Endpoints {
+            endpoints,
+            service_name: String::new(),
+        },
     );
 }
 

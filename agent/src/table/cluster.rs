@@ -316,6 +316,7 @@ fn compile_endpoint(index: usize, endpoint: native::Endpoint) -> Result<Endpoint
         port,
         weight,
         priority,
+        zone: _,
     } = endpoint;
     let port = u16::try_from(port)
         .ok()

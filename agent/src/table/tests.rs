@@ -360,9 +360,11 @@ fn a_cluster_and_its_endpoints_may_come_in_any_order_and_leave() {
         port: 80,
         weight: 1,
         priority: 0,
+        ..native::Endpoint::default()
     };
     let endpoints_body = bytes(&native::Endpoints {
         endpoints: vec![endpoint],
+        ..native::Endpoints::default()
     });
     let mut edit = empty.edit();
     edit.upsert(&TypeUrl::CLUSTER, &cluster, &cluster_body)
@@ -447,7 +449,9 @@ fn nearly_valid() -> impl Strategy<Value = (usize, Vec<u8>)> {
                 port: 80,
                 weight: 3,
                 priority: -1,
+                ..native::Endpoint::default()
             }],
+            ..native::Endpoints::default()
         }),
         bytes(&native::Cluster {
             endpoints: "e".into(),

@@ -16,6 +16,7 @@ fn endpoint(host: &str, weight: u32, priority: i32) -> native::Endpoint {
         port: 80,
         weight,
         priority,
+        zone: String::new(),
     }
 }
 
@@ -33,6 +34,7 @@ fn table(previous: Option<&Arc<Table>>, policy: i32, endpoints: &[native::Endpoi
     };
     let endpoints = native::Endpoints {
         endpoints: endpoints.to_vec(),
+        ..native::Endpoints::default()
     };
     let put = |edit: &mut crate::table::Edit, type_url, name: &str, body: Vec<u8>| {
         edit.upsert(&type_url, &Name::from(name), &Bytes::from(body))

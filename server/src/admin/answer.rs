@@ -27,6 +27,9 @@ pub(crate) enum Problem {
     Unauthorized { description: &'static str },
     #[error("not supported `{method}` method for {subject}")]
     Method { method: String, subject: String },
+    /// It was there, and somebody took it away for good.
+    #[error("{0}")]
+    Gone(String),
     /// `If-Match` or `If-None-Match` did not hold.
     #[error("precondition failed: {0}")]
     Precondition(String),
@@ -60,6 +63,7 @@ impl Problem {
             | Self::BadBody { .. }
             | Self::Unauthorized { .. }
             | Self::Method { .. }
+            | Self::Gone(_)
             | Self::Precondition(_)
             | Self::Lost
             | Self::GoingDown
@@ -74,6 +78,7 @@ impl Problem {
             Self::Refused(_) | Self::BadBody { .. } => StatusCode::BAD_REQUEST,
             Self::Unauthorized { .. } => StatusCode::UNAUTHORIZED,
             Self::Method { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Gone(_) => StatusCode::GONE,
             Self::Precondition(_) => StatusCode::PRECONDITION_FAILED,
             Self::Lost | Self::Slow { .. } | Self::GoingDown | Self::Unready(_) => {
                 StatusCode::SERVICE_UNAVAILABLE
@@ -104,6 +109,7 @@ impl Problem {
             Self::Unknown(_)
             | Self::Refused(_)
             | Self::Method { .. }
+            | Self::Gone(_)
             | Self::Precondition(_)
             | Self::Lost
             | Self::Slow { .. }

@@ -12,6 +12,7 @@ use super::entry::{Entries, Entry, Face, Part, Refusal};
 use super::invalid::quoted;
 use super::spec::{ConsumerSpec, Plugins, Remark, Spec, SslSpec, UpstreamSpec, decode, plugin};
 use crate::keys::{Item, Kind};
+use crate::lane::{self, Instances};
 
 /// What was made of an item.
 #[derive(Debug, Default)]
@@ -25,9 +26,15 @@ pub(super) struct Compiled {
 }
 
 /// Makes everything that is served of an item. Whatever it refers to must be up to date in `entries`.
-pub(super) fn compile(entries: &Entries, item: &Item, entry: &Entry) -> Compiled {
+pub(super) fn compile(
+    entries: &Entries,
+    instances: &Instances,
+    item: &Item,
+    entry: &Entry,
+) -> Compiled {
     let mut work = Work {
         entries,
+        instances,
         name: Name::from(item.to_string()),
         part: Part::Current,
         compiled: Compiled::default(),
@@ -80,6 +87,7 @@ pub(super) fn compile(entries: &Entries, item: &Item, entry: &Entry) -> Compiled
 /// One compilation under way.
 struct Work<'a> {
     entries: &'a Entries,
+    instances: &'a Instances,
     name: Name,
     part: Part,
     compiled: Compiled,
@@ -153,7 +161,18 @@ impl Work<'_> {
             refers.push(ResourceId::new(TypeUrl::CERTIFICATE, name));
         }
         cluster.endpoints = self.name.as_str().to_owned();
-        let endpoints = Resource::from_encoded(endpoints, &spec.endpoints, Vec::new());
+        let endpoints = match &spec.service {
+            None => Resource::from_encoded(endpoints, &spec.endpoints, Vec::new()),
+            Some(service) => {
+                let message = lane::endpoints(service, self.instances);
+                if message.endpoints.is_empty() {
+                    self.warn(format!(
+                        "service {service:?} has no instance, so requests are answered with 503"
+                    ));
+                }
+                Resource::new(endpoints, &message, Vec::new())
+            }
+        };
         self.compiled.resources.push(endpoints);
         self.add_referring(TypeUrl::CLUSTER, &cluster, refers);
         Face::Usable

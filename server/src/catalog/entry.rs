@@ -163,6 +163,20 @@ impl Entry {
         answer
     }
 
+    /// Takes a value that no key of its own has. It is as old as the store.
+    pub(super) fn set(&mut self, spec: Spec) {
+        self.current = Some(Source {
+            spec: Some(spec),
+            created: Revision(0),
+            revision: Revision(0),
+        });
+    }
+
+    /// The service whose instances it follows.
+    pub(super) fn service(&self) -> Option<&str> {
+        self.spec()?.upstream()?.service.as_deref()
+    }
+
     /// Forgets a key.
     pub(super) fn delete(&mut self, part: &Part) {
         match part {

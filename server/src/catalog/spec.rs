@@ -63,6 +63,8 @@ pub(super) enum Choice {
 pub(super) struct UpstreamSpec {
     pub(super) cluster: Box<[u8]>,
     pub(super) endpoints: Box<[u8]>,
+    /// The service whose instances are the endpoints instead.
+    pub(super) service: Option<Box<str>>,
     pub(super) client_certificate: Option<Box<str>>,
     /// A scheme that the contract does not have.
     pub(super) foreign_scheme: Option<&'static str>,

@@ -3,6 +3,7 @@
 
 mod certificates;
 mod incremental;
+mod lane;
 mod merge;
 mod problems;
 mod property;

@@ -57,6 +57,9 @@ struct PutArgs {
     /// How a change reaches its nodes
     #[arg(long = "mode", id = "fleet_mode", value_enum)]
     mode: Option<ModeArg>,
+    /// Which keys under the prefix are read
+    #[arg(long = "layout", id = "fleet_layout", value_enum)]
+    layout: Option<LayoutArg>,
     /// The policy of rollouts that name none: safe, fast, emergency, or a JSON or TOML file
     #[arg(long = "policy", id = "fleet_policy", value_name = "NAME|FILE")]
     policy: Option<String>,
@@ -81,6 +84,15 @@ enum ModeArg {
     Direct,
     /// As releases, in stages
     Staged,
+}
+
+/// Which keys under a prefix are read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum LayoutArg {
+    /// Those of APISIX
+    Apisix,
+    /// Those of hand-written Go gateways besides
+    GoGateway,
 }
 
 /// `fleet`
@@ -127,10 +139,15 @@ async fn put(args: &PutArgs, env: &Env, io: &mut Io<'_>) -> Result<Exit, CliErro
         ModeArg::Direct => "direct",
         ModeArg::Staged => "staged",
     });
+    let layout = args.layout.map(|layout| match layout {
+        LayoutArg::Apisix => "apisix",
+        LayoutArg::GoGateway => "go_gateway",
+    });
     let said_fields = [
         ("prefix", args.prefix.as_ref().map(|prefix| json!(prefix))),
         ("store", args.store.as_ref().map(|store| json!(store))),
         ("mode", mode.map(|mode| json!(mode))),
+        ("layout", layout.map(|layout| json!(layout))),
         ("policy", policy.transpose()?),
         (
             "release_after",

@@ -11,7 +11,7 @@ use clap::Args;
 use super::{CliError, PortArgs, StoreUrl};
 use crate::admin::{KEY_FILE_LINE, Keys};
 use crate::fleets::{Definition, check_name};
-use crate::keys::Prefix;
+use crate::keys::{Layout, Prefix};
 
 /// Where configuration is kept, and who we are there.
 #[derive(Clone, Debug, Args)]
@@ -69,6 +69,10 @@ pub struct ServeArgs {
     /// the first; can be given again
     #[arg(long, value_name = "NAME=STORE")]
     pub other_store: Vec<NamedStore>,
+    /// A fleet whose keys of hand-written Go gateways are read too, service@<lease>@<name> and
+    /// route@<lease>@<method>@<path>; can be given again
+    #[arg(long, value_name = "NAME")]
+    pub go_gateway: Vec<String>,
     /// Where proxies connect, and who may.
     #[command(flatten)]
     pub port: PortArgs,
@@ -111,8 +115,25 @@ impl ServeArgs {
             }
             fleets.insert(name.clone(), Definition::direct(prefix.clone()));
         }
+        for name in &self.go_gateway {
+            let Some(fleet) = fleets.get_mut(name) else {
+                return Err(CliError::Usage(format!(
+                    "--go-gateway names {name:?}, and there is no such fleet"
+                )));
+            };
+            fleet.layout = Layout::GoGateway;
+        }
         self.port.check(fleets.len())?;
         Ok(fleets)
+    }
+
+    /// Which keys of a fleet are read.
+    #[must_use]
+    pub fn layout(&self, fleet: &str) -> Layout {
+        match self.go_gateway.iter().any(|name| name == fleet) {
+            true => Layout::GoGateway,
+            false => Layout::Apisix,
+        }
     }
 
     /// The API keys of the files, and the one of the environment (`BELLWETHER_ADMIN_KEY`) if it is given.

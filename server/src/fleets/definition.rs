@@ -6,7 +6,7 @@ use bellwether_rollout::policy::{Policy, Written, preset};
 use serde::{Deserialize, Serialize};
 
 use crate::json;
-use crate::keys::{Prefix, RESERVED};
+use crate::keys::{Layout, Prefix, RESERVED};
 
 /// Characters of a fleet's name. It is part of keys and of paths.
 const NAME_CHARS_MAX: usize = 64;
@@ -29,6 +29,9 @@ pub struct Definition {
     /// How a change reaches its nodes.
     #[serde(default)]
     pub mode: Mode,
+    /// Which keys under the prefix are read.
+    #[serde(default, skip_serializing_if = "is_apisix")]
+    pub layout: Layout,
     /// The policy of rollouts that name none: a preset's name, or a whole policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy: Option<PolicyChoice>,
@@ -79,6 +82,7 @@ impl Definition {
             prefix,
             store: None,
             mode: Mode::Direct,
+            layout: Layout::Apisix,
             policy: None,
             release_after: None,
             keep_releases: KEPT_RELEASES,
@@ -142,6 +146,10 @@ pub fn check_name(name: &str) -> Result<(), BadDefinition> {
 
 fn kept_releases() -> usize {
     KEPT_RELEASES
+}
+
+fn is_apisix(layout: &Layout) -> bool {
+    *layout == Layout::Apisix
 }
 
 fn is_default_kept(kept: &usize) -> bool {

@@ -37,7 +37,14 @@ impl Tenant {
         nodes: &Nodes,
     ) -> Self {
         let mut tasks = JoinSet::new();
-        let published = publish(name, &definition.prefix, store, options, &mut tasks);
+        let published = publish(
+            name,
+            &definition.prefix,
+            definition.layout,
+            store,
+            options,
+            &mut tasks,
+        );
         let views = Views::start(name, published.snapshots, settings, &mut tasks);
         let (wait, waiting) = watch::channel(None);
         let fleet = Fleet {
@@ -47,6 +54,7 @@ impl Tenant {
             status: published.status,
             operator: published.operator,
             views,
+            instances: published.instances,
             serving: Serving::NotYet(Arc::new(wait), waiting),
         };
         Self {
@@ -67,6 +75,7 @@ impl Tenant {
         let is_served = !matches!(self.fleet.serving, Serving::NotYet(..));
         is.prefix == wanted.prefix
             && is.store == wanted.store
+            && is.layout == wanted.layout
             && (is.mode == wanted.mode || !is_served)
     }
 
@@ -92,6 +101,7 @@ impl Tenant {
                     name,
                     &self.fleet.store,
                     &self.nodes,
+                    self.fleet.instances.clone(),
                     self.options,
                     &mut self.tasks,
                 );

@@ -6,9 +6,11 @@ use std::sync::Arc;
 
 use bellwether::content::Content;
 use bellwether::snapshot::{Changes, Inconsistent, Snapshot};
+use bellwether_envoy::Client;
 use bellwether_rollout::content::{Item, View};
 use bellwether_rollout::{Digest, Release};
 
+use crate::lane::{Instances, Overlay};
 use crate::views::SECRETS;
 
 /// A release, ready to be served.
@@ -18,6 +20,8 @@ pub(super) struct Ready {
     pub(super) release: Release,
     /// What people call it: `shop@42`.
     pub(super) name: Arc<str>,
+    /// Which of its endpoints are what services have as of now.
+    overlay: Overlay,
     /// What is made for each kind of client, without what it shares with others.
     made: BTreeMap<View, Snapshot>,
     /// What each kind of client gets.
@@ -37,6 +41,15 @@ fn native_of(view: View) -> View {
         View::NativeWithoutSecrets | View::EnvoyWithoutSecrets | View::GrpcWithoutSecrets => {
             View::NativeWithoutSecrets
         }
+    }
+}
+
+/// Whom a view is translated for; `None`: it is native.
+fn client_of(view: View) -> Option<Client> {
+    match view {
+        View::Native | View::NativeWithoutSecrets => None,
+        View::Envoy | View::EnvoyWithoutSecrets => Some(Client::Envoy),
+        View::Grpc | View::GrpcWithoutSecrets => Some(Client::Grpc),
     }
 }
 
@@ -72,12 +85,25 @@ impl Ready {
             let changes: Changes = before.changes_to(resources);
             made.insert(view, before.next(label, changes)?);
         }
-        let called = name_of(name, &release.digest);
+        let mut ready = Self {
+            release,
+            name: name.into(),
+            overlay: Overlay::of(&made[&View::Native]),
+            whole: BTreeMap::new(),
+            made,
+        };
+        ready.finish();
+        Ok(ready)
+    }
+
+    /// What each kind of client gets.
+    fn finish(&mut self) {
+        let called = name_of(&self.name, &self.release.digest);
         let whole = View::ALL.map(|view| {
             let native = native_of(view);
             let snapshot = match native == view {
-                true => made[&view].clone(),
-                false => made[&native].with(&made[&view]),
+                true => self.made[&view].clone(),
+                false => self.made[&native].with(&self.made[&view]),
             };
             let snapshot = match native {
                 View::NativeWithoutSecrets => snapshot.denying(&SECRETS),
@@ -86,12 +112,37 @@ impl Ready {
             // It was cut of something, and what it holds is meant.
             (view, snapshot.trusted().called(called.as_str()))
         });
-        Ok(Self {
-            release,
-            name: name.into(),
-            whole: whole.into_iter().collect(),
-            made,
-        })
+        self.whole = whole.into_iter().collect();
+    }
+
+    /// The services whose instances it shows.
+    pub(super) fn services(&self) -> impl Iterator<Item = &str> {
+        self.overlay.services()
+    }
+
+    /// The same with the instances that these services have now. Costs what they touch.
+    ///
+    /// # Errors
+    /// What comes of it makes no snapshot, which is a defect of this server.
+    pub(super) fn laid_over<'a>(
+        &self,
+        services: impl Iterator<Item = &'a str> + Clone,
+        instances: &Instances,
+        label: &str,
+    ) -> Result<Self, Inconsistent> {
+        let mut next = self.clone();
+        for view in View::ALL {
+            let made = &self.made[&view];
+            let changes = match client_of(view) {
+                None => self.overlay.native(services.clone(), instances),
+                Some(client) => self
+                    .overlay
+                    .translated(client, made, services.clone(), instances),
+            };
+            next.made.insert(view, made.next(label, changes)?);
+        }
+        next.finish();
+        Ok(next)
     }
 
     /// What an agent has that has all of it.
@@ -119,21 +170,41 @@ impl Stock {
         newest.cloned()
     }
 
-    /// Takes one in. What leads from each to each is made once from now on.
+    /// Takes one in.
     pub(super) fn add(&mut self, new: Ready) {
-        let mut new = new;
-        for other in self.ready.values_mut() {
-            let mut after = Ready::clone(other);
-            for view in View::ALL {
-                let (Some(a), Some(b)) = (after.whole.get_mut(&view), new.whole.get_mut(&view))
-                else {
-                    continue;
-                };
-                (*a, *b) = (a.clone().after(b), b.clone().after(a));
-            }
-            *other = Arc::new(after);
-        }
         self.ready.insert(new.release.digest, Arc::new(new));
+        self.relate();
+    }
+
+    /// Takes what became of instances into all of them; why it could not.
+    pub(super) fn lay_over<'a>(
+        &mut self,
+        services: impl Iterator<Item = &'a str> + Clone,
+        instances: &Instances,
+        label: &str,
+    ) -> Result<(), Inconsistent> {
+        for ready in self.ready.values_mut() {
+            let label = format!("{label} {}", ready.name);
+            *ready = Arc::new(ready.laid_over(services.clone(), instances, &label)?);
+        }
+        self.relate();
+        Ok(())
+    }
+
+    /// What leads from each to each is made once from now on, for all who take it.
+    fn relate(&mut self) {
+        let all: Vec<Arc<Ready>> = self.ready.values().cloned().collect();
+        for ready in self.ready.values_mut() {
+            let mut related = Ready::clone(ready);
+            for (view, whole) in &mut related.whole {
+                for other in &all {
+                    if other.release != ready.release {
+                        *whole = whole.clone().after(&other.whole[view]);
+                    }
+                }
+            }
+            *ready = Arc::new(related);
+        }
     }
 
     /// Lets go of all others.

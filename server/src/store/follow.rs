@@ -26,6 +26,9 @@ pub struct FollowOptions {
     pub queue: usize,
     /// How often a frozen follower looks whether the contradiction is gone. Each look reads everything.
     pub look_again: Duration,
+    /// Whether it is normal that nothing is there any more, or nothing of what was: keys under leases. Then
+    /// only another store, or an older one, is a contradiction.
+    pub fleeting: bool,
 }
 
 impl Default for FollowOptions {
@@ -33,6 +36,7 @@ impl Default for FollowOptions {
         Self {
             queue: 64,
             look_again: Duration::from_secs(10),
+            fleeting: false,
         }
     }
 }
@@ -72,18 +76,27 @@ impl Operator {
 
 /// Follows every key under `range` until the reader goes.
 pub fn follow(store: Arc<dyn Store>, range: String, options: FollowOptions) -> Follower {
+    follow_by(&Operator::default(), store, range, options)
+}
+
+/// The same, where somebody has a say already.
+pub fn follow_by(
+    operator: &Operator,
+    store: Arc<dyn Store>,
+    range: String,
+    options: FollowOptions,
+) -> Follower {
     let (batches, receiver) = mpsc::channel(options.queue.max(1));
     let status = StoreStatus {
         since_ms: unix_ms(),
         ..StoreStatus::default()
     };
     let (health, following) = watch::channel(status);
-    let operator = Operator::default();
     let driver = Driver {
         store,
         range,
         options,
-        machine: Machine::default(),
+        machine: Machine::new(options.fleeting),
         backoff: Backoff::default(),
         batches,
         health,
@@ -93,7 +106,7 @@ pub fn follow(store: Arc<dyn Store>, range: String, options: FollowOptions) -> F
     Follower {
         batches: receiver,
         health: following,
-        operator,
+        operator: operator.clone(),
     }
 }
 

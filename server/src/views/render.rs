@@ -7,12 +7,14 @@ use bellwether_envoy::{Client, Settings};
 use bellwether_rollout::content::{Item, View};
 
 use super::worker::Work;
+use crate::lane::without_instances;
 
-/// Every resource of every view. Long work where there are many: 100,000 routes take seconds.
+/// Every resource of every view, and no instances of services, which don't wait for releases. Long work where there are many: 100,000 routes take seconds.
 ///
 /// # Errors
 /// What is shown without secrets contradicts itself, which is a defect of this server.
 pub fn render(native: &Snapshot, settings: &Settings) -> Result<Vec<Item>, Inconsistent> {
+    let native = &without_instances(native)?;
     let all = native.types().flat_map(|published| published.set().iter());
     let mut items: Vec<Item> = all
         .map(|resource| Item::of(View::Native, resource))

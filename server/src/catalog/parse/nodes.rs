@@ -27,6 +27,7 @@ fn map(nodes: Fields<'_>, default_port: u32) -> Read<Vec<Endpoint>> {
                     port: port.unwrap_or(default_port),
                     weight: count(weight, 0, u32::MAX)?,
                     priority: 0,
+                    zone: String::new(),
                 })
             };
             entry().map_err(|error: crate::catalog::Invalid| error.within_entry(address))
@@ -48,5 +49,6 @@ fn element(node: Fields<'_>, default_port: u32) -> Read<Endpoint> {
         })?,
         weight: node.required("weight", |value| count(value, 0, u32::MAX))?,
         priority: i32::try_from(priority).expect("it is within the bounds of i32"),
+        zone: String::new(),
     })
 }

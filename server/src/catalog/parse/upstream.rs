@@ -16,6 +16,7 @@ use crate::catalog::read::{
     Fields, Read, boolean, count, one_of, seconds_as_ms, some_seconds_as_ms, string, text,
 };
 use crate::catalog::spec::{Remark, UpstreamSpec};
+use crate::keys::is_service;
 
 /// A scheme of an upstream, as far as the contract has it.
 #[derive(Clone, Copy)]
@@ -50,6 +51,9 @@ const HASH_ON: [(&str, HashOn); 5] = [
     ("vars_combinations", HashOn::VariableCombination),
 ];
 
+/// The discovery system that this server is itself.
+const DISCOVERY: &str = "bellwether";
+
 /// Variables that `hash_on: vars` may name, besides `arg_*`.
 const HASH_VARIABLES: [&str; 10] = [
     "uri",
@@ -79,13 +83,10 @@ pub(super) fn upstream(value: &Value, default_scheme: Option<&str>) -> Read<Upst
         Speaks::Foreign(name) => (Scheme::Http, Some(name)),
     };
     let endpoints = nodes::endpoints(fields, default_port(scheme))?;
-    if endpoints.is_none() {
-        let system = fields
-            .required("discovery_type", text)
-            .map_err(incomplete)?;
-        fields.required("service_name", text).map_err(incomplete)?;
-        remarks.push(Remark::Discovery(system.into()));
-    }
+    let service = match endpoints {
+        Some(_) => None,
+        None => discovered(fields, &mut remarks)?,
+    };
     let (tls, client_certificate) = fields
         .optional("tls", |value| tls(Fields::of(value)?))?
         .unwrap_or_default();
@@ -107,13 +108,35 @@ pub(super) fn upstream(value: &Value, default_scheme: Option<&str>) -> Read<Upst
         cluster: with_host(fields, cluster)?.encode_to_vec().into(),
         endpoints: Endpoints {
             endpoints: endpoints.unwrap_or_default(),
+            service_name: String::new(),
         }
         .encode_to_vec()
         .into(),
+        service,
         client_certificate,
         foreign_scheme,
         remarks,
     })
+}
+
+/// The service whose instances are the endpoints, if they are registered here.
+fn discovered(fields: Fields<'_>, remarks: &mut Vec<Remark>) -> Read<Option<Box<str>>> {
+    let system = fields
+        .required("discovery_type", text)
+        .map_err(incomplete)?;
+    let service = fields.required("service_name", text).map_err(incomplete)?;
+    if system != DISCOVERY {
+        remarks.push(Remark::Discovery(system.into()));
+        return Ok(None);
+    }
+    if !is_service(service) {
+        let reason = format!(
+            "{} is no service's name: letters, digits and -_.: are, no dot first",
+            quoted(service)
+        );
+        return Err(Invalid::new(reason).within("service_name"));
+    }
+    Ok(Some(service.into()))
 }
 
 /// All three are required, and none may be zero.

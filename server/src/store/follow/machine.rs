@@ -52,9 +52,18 @@ pub(super) struct Machine {
     must_prove: bool,
     frozen: Option<Contradiction>,
     accepting: bool,
+    fleeting: bool,
 }
 
 impl Machine {
+    /// One that knows nothing yet. `fleeting`: what is there may all be gone one day.
+    pub(super) fn new(fleeting: bool) -> Self {
+        Self {
+            fleeting,
+            ..Self::default()
+        }
+    }
+
     /// What to do now, or after the wait that follows a failure.
     pub(super) fn step(&self) -> Step {
         if self.store.is_none() || self.must_read || self.frozen.is_some() || self.accepting {
@@ -179,7 +188,7 @@ impl Machine {
         if let Some(moved) = self.moved(reading.store, reading.revision) {
             return Some(moved);
         }
-        if reading.entries.is_empty() && !self.index.is_empty() {
+        if reading.entries.is_empty() && !self.index.is_empty() && !self.fleeting {
             return Some(Contradiction::Empty {
                 had: self.index.len(),
             });
@@ -196,7 +205,7 @@ impl Machine {
         }
         // A lost store that is filled anew passes all of the above when it has grown old enough.
         let shared = |kv: &KeyValue| self.index.get(&kv.key) == Some(&kv.mod_revision);
-        let suspect = self.frozen.is_some() && !self.index.is_empty();
+        let suspect = self.frozen.is_some() && !self.index.is_empty() && !self.fleeting;
         (suspect && !reading.entries.iter().any(shared)).then_some(Contradiction::NothingShared {
             had: self.index.len(),
         })

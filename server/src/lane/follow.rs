@@ -1,0 +1,115 @@
+//! Owns following the keys of a fleet's instances in its store. Must not know: what they mean, or who
+//! looks at them.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::sync::watch;
+use tracing::{error, info, warn};
+
+use super::{Lane, LaneView};
+use crate::keys::{Layout, Prefix, instances_range};
+use crate::store::follow::{FollowOptions, Follower, Operator, follow_by};
+use crate::store::{Batch, Store};
+
+/// The lane of one fleet, latest wins; `None` until the store has said all that it knows.
+pub type InstancesFeed = watch::Receiver<Option<Arc<LaneView>>>;
+
+/// Starts to follow the instances of a fleet. It goes on until nobody looks any more. `operator` is who
+/// says that the store is to be believed.
+#[must_use]
+pub fn follow_instances(
+    fleet: &str,
+    prefix: &Prefix,
+    layout: Layout,
+    store: &Arc<dyn Store>,
+    operator: &Operator,
+    options: FollowOptions,
+) -> InstancesFeed {
+    let options = FollowOptions {
+        fleeting: true,
+        ..options
+    };
+    let start = |range| follow_by(operator, store.clone(), range, options);
+    let (sender, feed) = watch::channel(None);
+    let worker = Worker {
+        fleet: fleet.to_owned(),
+        lane: Lane::new(fleet, prefix),
+        own: start(instances_range(fleet)),
+        of_gateways: match layout {
+            Layout::Apisix => None,
+            Layout::GoGateway => Some(start(prefix.gateway_services())),
+        },
+        sender,
+    };
+    tokio::spawn(worker.run());
+    feed
+}
+
+#[derive(Debug)]
+struct Worker {
+    fleet: String,
+    lane: Lane,
+    own: Follower,
+    of_gateways: Option<Follower>,
+    sender: watch::Sender<Option<Arc<LaneView>>>,
+}
+
+impl Worker {
+    async fn run(mut self) {
+        // Half of the truth would take instances from those who have them.
+        let mut unread = [true, self.of_gateways.is_some()];
+        loop {
+            let gateways = async {
+                match &mut self.of_gateways {
+                    Some(follower) => follower.batches.recv().await,
+                    None => std::future::pending().await,
+                }
+            };
+            let (which, batch) = tokio::select! {
+                () = self.sender.closed() => return,
+                batch = self.own.batches.recv() => (0, batch),
+                batch = gateways => (1, batch),
+            };
+            let Some(batch) = batch else { break };
+            self.lane.apply(&batch, Instant::now());
+            unread[which] = false;
+            if unread == [false, false] {
+                self.tell(&batch);
+            }
+        }
+        error!(
+            fleet = self.fleet,
+            "nothing follows the instances of services any more; the last ones are in force"
+        );
+        // Whoever looks at them goes on with what there is.
+        self.sender.closed().await;
+    }
+
+    fn tell(&self, batch: &Batch) {
+        let view = self.lane.view();
+        let known = self.sender.borrow().clone();
+        if known.as_deref() == Some(&view) {
+            return;
+        }
+        let before = known.as_deref().map_or(&[][..], |known| &known.warnings);
+        for warning in view.warnings.iter().filter(|one| !before.contains(one)) {
+            warn!(
+                fleet = self.fleet,
+                service = warning.key,
+                reason = warning.reason,
+                "instances are kept in force"
+            );
+        }
+        let status = view.instances.status();
+        info!(
+            fleet = self.fleet,
+            revision = batch.revision.0,
+            keys = batch.changes.len(),
+            services = status.services,
+            instances = status.instances,
+            "instances changed"
+        );
+        self.sender.send_replace(Some(Arc::new(view)));
+    }
+}
