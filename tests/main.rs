@@ -24,6 +24,7 @@ mod services;
 mod session_model;
 mod sim;
 mod store;
+mod stories;
 mod tidy;
 mod warming_model;
 mod wire_compat;

@@ -231,9 +231,8 @@ pub(crate) async fn roll_back(
         reason: why.clone(),
     });
     let line = staged.handle.command(&staged.fleet, &command, &who);
-    let done = match tokio::time::timeout(PATIENCE, line).await {
-        Ok(done) => done,
-        Err(_) => return Err(slow()),
+    let Ok(done) = tokio::time::timeout(PATIENCE, line).await else {
+        return Err(slow());
     };
     match (done, to) {
         (Ok(current), _) => Ok(answer::json(&staged.status(&current))),

@@ -30,6 +30,9 @@ pub struct NodeView {
     /// Types that it does not get, because nothing vouches for it.
     #[serde(default)]
     pub withheld: Vec<String>,
+    /// What it was given last, by the name that its owner gave it: `shop@42`. Empty: it has none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub release: String,
     /// Unix time in milliseconds.
     pub connected_ms: u64,
     /// Everything subscribed is acknowledged at the newest version and nothing is rejected.
@@ -117,6 +120,7 @@ impl NodeView {
             identity: identity.identity.clone(),
             labels: identity.labels.clone(),
             withheld: identity.withheld.iter().map(TypeUrl::to_string).collect(),
+            release: release(&state),
             connected_ms,
             in_sync: state.in_sync,
             held_back: state
@@ -158,6 +162,12 @@ impl NodeView {
         });
         views
     }
+}
+
+/// The words after it are for programs.
+fn release(state: &StreamState) -> String {
+    let given = state.given.as_deref().unwrap_or_default();
+    given.split(' ').next().unwrap_or_default().to_owned()
 }
 
 fn resource_view(status: &ResourceStatus) -> ResourceView {
