@@ -14,6 +14,7 @@
 //! | `/v1/fleets/{fleet}/rollout` | The rollout under way, what was seen, and what it waits for; POST starts one |
 //! | `POST /v1/fleets/{fleet}/rollout/{pause,resume,abort,promote,approve}` | What people want of it |
 //! | `POST /v1/fleets/{fleet}/rollback` | Back to what was good |
+//! | `POST /v1/fleets/{fleet}/rollout/force-base` | The nodes of this server back at once, though the store be away |
 //! | `/v1/fleets/{fleet}/{pins,hold}` | Nodes with a release of their own; times in which nothing goes forward |
 //! | `/v1/fleets/{fleet}/history` | What happened, by whom |
 //! | `DELETE /v1/fleets/{fleet}/quarantine/{digest}` | What failed may be tried again |
@@ -56,6 +57,7 @@ mod body;
 mod delete;
 mod document;
 mod fleets;
+mod force;
 mod instances;
 mod own;
 mod page;
@@ -184,6 +186,10 @@ fn of_rollouts() -> Router<AdminState> {
         )
         .route("/v1/fleets/{fleet}/rollout/{verb}", post(rollouts::act))
         .route("/v1/fleets/{fleet}/rollback", post(rollouts::roll_back))
+        .route(
+            "/v1/fleets/{fleet}/rollout/force-base",
+            post(force::force_base),
+        )
         .route(
             "/v1/fleets/{fleet}/pins",
             get(rollouts::pins)

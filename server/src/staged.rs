@@ -23,6 +23,7 @@ use bellwether_rollout::state::Phase;
 use bellwether_rollout::{Release, State};
 use bellwether_xds::nodes::Nodes;
 use bellwether_xds::{Choose, Feed};
+use serde::Serialize;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
@@ -64,17 +65,18 @@ pub struct Staged {
     pub counted: watch::Receiver<Count>,
     /// Where it is told what there is to know of other servers.
     pub others: Arc<watch::Sender<Arc<Others>>>,
-    /// An operator's word that all nodes of this server go to the base, whatever the state says.
-    pub(crate) forced: Arc<watch::Sender<Option<Forced>>>,
+    forced: Arc<watch::Sender<Option<Forced>>>,
 }
 
 /// An operator's word, given to one server, that everybody goes back.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Forced {
     /// Who.
     pub author: String,
     /// Why.
     pub reason: String,
+    /// What nodes get: `shop@41`.
+    pub to: String,
     /// From which generation on. A newer decision outranks it.
     pub generation: u64,
 }
@@ -188,6 +190,35 @@ pub fn serve(
 }
 
 impl Staged {
+    /// An operator's word, given to this server alone, that all of its nodes go back: while a rollout is
+    /// under way to its base, otherwise to what was good before. It needs no store, and holds until
+    /// anything is decided after it. `None`: there is nothing to go back from.
+    pub fn force_base(&self, author: &str, reason: &str) -> Option<Forced> {
+        let view = self.view.borrow().clone()?;
+        let state = &view.state;
+        let back = match &state.rollout {
+            Some(rollout) => rollout.base,
+            None => state.last_good.first().copied(),
+        }?;
+        let forced = Forced {
+            author: author.to_owned(),
+            reason: reason.to_owned(),
+            to: format!("{}@{}", view.fleet, back.seq),
+            generation: view.generation,
+        };
+        warn!(fleet = %view.fleet, author, reason, to = forced.to, "an operator has forced the nodes of this server back");
+        self.forced.send_replace(Some(forced.clone()));
+        Some(forced)
+    }
+
+    /// What an operator has forced, while it holds.
+    #[must_use]
+    pub fn forced(&self) -> Option<Forced> {
+        let generation = self.view.borrow().as_ref()?.generation;
+        let forced = self.forced.borrow().clone()?;
+        (forced.generation == generation).then_some(forced)
+    }
+
     /// What a kind of client gets.
     #[must_use]
     pub fn feed(&self, view: View) -> Feed {

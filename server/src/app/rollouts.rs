@@ -8,8 +8,11 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use bellwether_rollout::Release;
 use bellwether_rollout::census::{Elsewhere, next_stage};
+use bellwether_rollout::machine::{Command, Return};
 use tokio::sync::watch;
+use tokio::task::JoinHandle;
 use tokio::time::sleep;
+use tracing::{info, warn};
 
 use crate::fleet::Fleet;
 use crate::fleets::Served;
@@ -22,6 +25,9 @@ use crate::store::Store;
 
 /// Between two looks at what was counted: half of the time between two counts.
 const LOOK: Duration = Duration::from_millis(500);
+
+/// Between two tries to make what was forced here what is decided.
+const RECONCILE_AGAIN: Duration = Duration::from_secs(5);
 
 /// Who releases are by that are cut by themselves.
 const AUTHOR: &str = "bellwether";
@@ -54,6 +60,7 @@ pub(super) fn start(
             handle: handle.clone(),
             fleets,
             local,
+            reconciling: BTreeMap::new(),
         };
         tokio::spawn(join.run());
         handle
@@ -81,6 +88,8 @@ struct Join {
     handle: Handle,
     fleets: watch::Sender<Arc<BTreeMap<String, StagedFleet>>>,
     local: watch::Sender<Arc<BTreeMap<String, FleetReport>>>,
+    /// By fleet.
+    reconciling: BTreeMap<String, JoinHandle<()>>,
 }
 
 impl Join {
@@ -99,18 +108,53 @@ impl Join {
 
     fn carry(&mut self) {
         let served = self.served.borrow_and_update().clone();
+        let store = self.store.clone();
         let of_store = served
             .values()
-            .filter(|fleet| fleet.definition.store == self.store);
+            .filter(|fleet| fleet.definition.store == store);
         let staged = of_store.filter_map(|fleet| Some((fleet, fleet.staged()?)));
         let (mut fleets, mut local) = (BTreeMap::new(), BTreeMap::new());
         for (fleet, staged) in staged {
             fleets.insert(fleet.name.clone(), described(fleet));
             local.insert(fleet.name.clone(), report(staged));
             self.tell(fleet, staged);
+            self.reconcile(fleet, staged);
         }
         set(&self.fleets, fleets);
         set(&self.local, local);
+    }
+
+    /// What an operator forced here while the store was away becomes what is decided for all.
+    fn reconcile(&mut self, fleet: &Fleet, staged: &Staged) {
+        let Some(forced) = staged.forced() else {
+            return;
+        };
+        let before = self.reconciling.get(&fleet.name);
+        let is_live = self.handle.replicas().borrow().is_live();
+        if !is_live || before.is_some_and(|task| !task.is_finished()) {
+            return;
+        }
+        let (handle, name) = (self.handle.clone(), fleet.name.clone());
+        let task = tokio::spawn(async move {
+            let command = Command::Return(Return {
+                to: None,
+                now: false,
+                quarantine: false,
+                author: forced.author.clone(),
+                reason: format!("forced on {}: {}", handle.server(), forced.reason),
+            });
+            match handle.command(&name, &command, &forced.author).await {
+                Ok(_) => info!(
+                    fleet = name,
+                    "what was forced here is decided for all servers"
+                ),
+                Err(error) => {
+                    warn!(fleet = name, %error, "what was forced here is not decided for all servers yet");
+                    sleep(RECONCILE_AGAIN).await;
+                }
+            }
+        });
+        self.reconciling.insert(fleet.name.clone(), task);
     }
 
     fn tell(&self, fleet: &Fleet, staged: &Staged) {

@@ -75,6 +75,8 @@ enum RolloutCommand {
     Promote(OfFleetArgs),
     /// Approve what is to be rolled out
     Approve(OfFleetArgs),
+    /// Take the nodes of this one server back at once, though the store be away; to be said to each server
+    ForceBase(OfFleetArgs),
     /// Let a release be rolled out again that failed
     Unquarantine {
         /// Its name, shop@42, or its number
@@ -174,6 +176,7 @@ pub(super) async fn rollout(
         RolloutCommand::Abort(args) => act(args, "abort", env, io).await,
         RolloutCommand::Promote(args) => act(args, "promote", env, io).await,
         RolloutCommand::Approve(args) => act(args, "approve", env, io).await,
+        RolloutCommand::ForceBase(args) => force_base(args, env, io).await,
         RolloutCommand::Unquarantine {
             release,
             signed,
@@ -259,6 +262,23 @@ async fn act(args: &OfFleetArgs, verb: &str, env: &Env, io: &mut Io<'_>) -> Resu
     match args.server.output.output {
         Output::Json => io.json(&status)?,
         Output::Table => io.line(view::summary(&status))?,
+    }
+    Ok(Exit::Ok)
+}
+
+async fn force_base(args: &OfFleetArgs, env: &Env, io: &mut Io<'_>) -> Result<Exit, CliError> {
+    let fleet = args.fleet.as_ref().unwrap_or(&args.server.fleet);
+    let body = args.signed.sign(json!({}), env);
+    let path = path(fleet, "rollout/force-base");
+    let client = args.server.client(env)?;
+    let reply = client.send(Method::POST, &path, None, Some(&body)).await?;
+    let forced = reply.or_rejected(format!("force {fleet} back"))?;
+    match args.server.output.output {
+        Output::Json => io.json(&forced)?,
+        Output::Table => io.line(format_args!(
+            "the nodes of this server go back to {}; the other servers must be told too",
+            view::text(&forced, "to")
+        ))?,
     }
     Ok(Exit::Ok)
 }
