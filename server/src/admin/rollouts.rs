@@ -231,9 +231,11 @@ pub(crate) async fn roll_back(
         reason: why.clone(),
     });
     let line = staged.handle.command(&staged.fleet, &command, &who);
-    let done = match tokio::time::timeout(PATIENCE, line).await {
-        Ok(done) => done,
-        Err(_) => return Err(slow()),
+    let Ok(done) = tokio::time::timeout(PATIENCE, line).await else {
+        return Err(Problem::Slow {
+            what: "the store",
+            seconds: PATIENCE.as_secs(),
+        });
     };
     match (done, to) {
         (Ok(current), _) => Ok(answer::json(&staged.status(&current))),
@@ -253,13 +255,6 @@ pub(crate) async fn roll_back(
             Ok(answer::with_status(StatusCode::CREATED, &body))
         }
         (Err(error), _) => Err(error.into()),
-    }
-}
-
-fn slow() -> Problem {
-    Problem::Slow {
-        what: "the store",
-        seconds: PATIENCE.as_secs(),
     }
 }
 
