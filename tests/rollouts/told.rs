@@ -317,17 +317,4 @@ fn the_documented_policies_are_policies() {
             assert!(docs.contains(&row), "{row}");
         }
     }
-    let (_, rest) = docs.split_once("```toml\n").unwrap();
-    let (example, _) = rest.split_once("```").unwrap();
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("ours.toml");
-    std::fs::write(&path, example).unwrap();
-    let written: bellwether_rollout::policy::Written = toml_of(&path);
-    let policy = written.expanded().unwrap();
-    assert_eq!(policy.stages[1].gates.len(), 3);
-    assert_eq!(bellwether_server::rollouts::status::unfit(&policy), None);
-}
-
-fn toml_of<T: serde::de::DeserializeOwned>(path: &std::path::Path) -> T {
-    toml::from_str(&std::fs::read_to_string(path).unwrap()).unwrap()
 }
