@@ -14,7 +14,7 @@ use super::super::StagedFleet;
 use super::super::gates::Gates;
 use super::super::leader::Term;
 use super::super::line::{self, Current, Line, LineError};
-use super::super::mirror::{Mirrored, mirror};
+use super::super::mirror::{Mirrored, Of, mirror};
 use super::super::report::Told;
 use super::Context;
 use super::housekeeping;
@@ -63,7 +63,7 @@ impl Steward {
 
     pub(super) async fn run(mut self) {
         let store = self.context.store.clone();
-        let mut states = mirror(store, keys::state(&self.fleet.name));
+        let mut states = mirror(store, Of::Key(keys::state(&self.fleet.name)));
         let mut replicas = self.context.replicas.clone();
         loop {
             let state = states.borrow_and_update().clone();
