@@ -104,6 +104,11 @@ fn liveness(evidence: &Evidence) -> Verdict {
         "{} nodes vanished of {of} that were exposed",
         exposed.missing
     );
+    // A few nodes prove little by their number; that none is left does.
+    let only_they = control.missing == 0 && control.assigned > 0;
+    if exposed.missing == of && only_they {
+        return Verdict::Fail(what);
+    }
     let usual = match control.assigned {
         0 => 0.0,
         assigned => wilson::upper(control.missing.min(assigned), assigned),

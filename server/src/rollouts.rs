@@ -31,6 +31,7 @@ use tokio::sync::watch;
 
 pub use self::leader::{LEADER_TTL, Leader, Term};
 pub use self::line::{Current, Line, LineError, Record};
+use self::mirror::Of;
 pub use self::report::publish::{LocalReports, REPORT_TTL};
 pub use self::report::{FleetReport, Replicas, Report};
 use crate::keys;
@@ -211,7 +212,7 @@ impl Listener {
                 () = becomes(&self.wanted, true) => {}
             }
             let (enough, ends) = watch::channel(false);
-            let key = mirror::mirror(self.store.clone(), keys::leader());
+            let key = mirror::mirror(self.store.clone(), Of::Key(keys::leader()));
             let stand = leader::Stand {
                 store: self.store.clone(),
                 server: self.server.clone(),
@@ -221,7 +222,7 @@ impl Listener {
                 stop: ends,
             };
             let standing = tokio::spawn(stand.run());
-            let reports = mirror::mirror(self.store.clone(), keys::replicas_range());
+            let reports = mirror::mirror(self.store.clone(), Of::Range(keys::replicas_range()));
             tokio::select! {
                 () = becomes(&self.stop, true) => {}
                 () = becomes(&self.wanted, false) => {}

@@ -1,13 +1,15 @@
 //! Owns the tests of what people want, as the store and its history have it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use bellwether_rollout::Release;
 use bellwether_rollout::machine::Command;
 use bellwether_rollout::state::Pin;
 use bellwether_server::rollouts::line::{MAX_RECORDS, MAX_STATE_BYTES};
-use bellwether_server::rollouts::{Line, LineError};
-use bellwether_server::store::Write;
+use bellwether_server::rollouts::{Drafts, Line, LineError, StagedFleet};
+use bellwether_server::store::{Store, Write};
 
 use super::rig::{FLEET, Member, Nodes, cut, embedded, policy, start_of, two_releases};
 
@@ -72,4 +74,46 @@ async fn history_is_bounded_and_in_order() {
     assert_eq!(records.len(), MAX_RECORDS);
     assert_eq!(records.last().unwrap().who, "bob");
     assert_eq!(line.history(1).await.unwrap()[0].rollout, Some(1));
+}
+
+/// Keys that changed once, and have been quiet since.
+#[derive(Debug)]
+struct Quiet {
+    store: Arc<dyn Store>,
+    asked: AtomicU8,
+}
+
+#[async_trait::async_trait]
+impl Drafts for Quiet {
+    async fn cut_if_quiet(&self, fleet: &str, quiet: Duration) -> Result<Option<Release>, String> {
+        assert_eq!((fleet, quiet), (FLEET, Duration::from_secs(7)));
+        Ok(match self.asked.fetch_add(1, Ordering::SeqCst) {
+            1 => Some(cut(&self.store, 9).await),
+            _ => None,
+        })
+    }
+}
+
+#[tokio::test]
+async fn what_is_cut_of_quiet_keys_is_rolled_out_by_the_fleets_policy() {
+    let (_folder, store) = embedded().await;
+    two_releases(&store).await;
+    let drafts = Arc::new(Quiet {
+        store: store.clone(),
+        asked: AtomicU8::new(0),
+    });
+    let fleet = StagedFleet {
+        policy: Some(policy(BAKE)),
+        cut_after: Some(Duration::from_secs(7)),
+        ..StagedFleet::new(FLEET)
+    };
+    let member = Member::with(store, "a", Nodes::Healthy, fleet, Some(drafts)).await;
+    let stable = crate::harness::programs::eventually("release 3 to be stable", || async {
+        let stable = member.load().await.state.stable?;
+        (stable.seq == 3).then_some(stable)
+    });
+    stable.await;
+    let history = member.handle.line(FLEET).history(100).await.unwrap();
+    let first = history[0].events[0].to_string();
+    assert_eq!(first, "release 3 is rolled out: keys were quiet for 7 s");
 }

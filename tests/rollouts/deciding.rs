@@ -160,9 +160,7 @@ async fn a_server_that_does_not_speak_of_it_stops_all() {
         lease: Some(lease),
     };
     crate::store::apply(&store, vec![put]).await;
-    let mut policy = policy(BAKE);
-    policy.stages[0].deadline = Duration::from_secs(1);
-    member.start(target, policy).await;
+    member.start(target, policy(BAKE)).await;
     tokio::time::sleep(Duration::from_secs(3)).await;
     let current = member.load().await.state.rollout.unwrap();
     assert_eq!(current.phase.name(), "scheduled", "nobody is exposed");

@@ -79,7 +79,7 @@ fn value(value: &str) -> String {
 
 fn gated(gate: Gate) -> Policy {
     let mut policy = policy(Duration::from_secs(1));
-    policy.stages[0].patience = Duration::from_secs(1);
+    policy.stages[0].patience = Duration::from_secs(3);
     policy.stages[0].gates.push(gate);
     policy
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bellwether_rollout::Release;
 use bellwether_rollout::machine::{Command, Event, Step};
 use bellwether_server::store::{Commit, Store};
 
@@ -30,64 +31,27 @@ async fn killed_in(phase: &'static str) {
     leader(std::slice::from_ref(&first)).await;
     let other = Member::on(&etcd, "b", nodes).await;
     let mut policy = policy(BAKE);
-    if phase == "pending" {
-        policy.approvals = 1;
-    }
+    policy.approvals = u32::from(phase == "pending");
     first.start(target, policy).await;
-    let reach = match phase {
-        "paused" | "rolling back" => "exposing",
-        "scheduled" => "scheduled",
-        phase => phase,
+    let at = match phase {
+        "paused" | "rolling back" => other.reaches("exposing").await,
+        phase => other.reaches(phase).await,
     };
-    let at = other.reaches(reach).await;
-    match phase {
-        "paused" => {
-            let (author, reason) = (author(), "look".to_owned());
-            other
-                .command(Command::Pause { author, reason })
-                .await
-                .unwrap();
-        }
-        "rolling back" => {
-            // Nobody can decide meanwhile that all are back.
-            other.nodes.send_replace(Nodes::Hang);
-        }
-        _ => {}
+    if phase == "paused" {
+        let (author, reason) = (author(), "look".to_owned());
+        let pause = Command::Pause { author, reason };
+        other.command(pause).await.unwrap();
     }
     first.kill(&other);
     if phase == "rolling back" {
         let (author, reason) = (author(), "no".to_owned());
-        other
-            .command(Command::Abort { author, reason })
-            .await
-            .unwrap();
-        other.nodes.send_replace(Nodes::Healthy);
+        let abort = Command::Abort { author, reason };
+        other.command(abort).await.unwrap();
     }
     let led = [other];
     leader(&led).await;
     let [other] = led;
-    match phase {
-        "exposing" => {
-            other.nodes.send_replace(Nodes::Healthy);
-        }
-        "paused" => {
-            assert_eq!(
-                other.load().await.state.rollout.unwrap().phase.name(),
-                "paused"
-            );
-            other.nodes.send_replace(Nodes::Healthy);
-            let author = author();
-            other.command(Command::Resume { author }).await.unwrap();
-        }
-        "pending" => {
-            let (author, target) = ("bob".to_owned(), target.digest);
-            other
-                .command(Command::Approve { author, target })
-                .await
-                .unwrap();
-        }
-        _ => {}
-    }
+    after(phase, &other, target).await;
     let over = other.reaches("over").await;
     assert!(over.at > at.at);
     let goes_back = phase == "rolling back";
@@ -98,6 +62,28 @@ async fn killed_in(phase: &'static str) {
         .flat_map(|record| &record.events)
         .filter(|event| matches!(event, Event::Ended { .. }));
     assert_eq!(ends.count(), 1, "{phase}");
+}
+
+/// What lets it go on where it waits for somebody.
+async fn after(phase: &str, other: &Member, target: Release) {
+    match phase {
+        "exposing" => {
+            other.nodes.send_replace(Nodes::Healthy);
+        }
+        "paused" => {
+            let rollout = other.load().await.state.rollout.unwrap();
+            assert_eq!(rollout.phase.name(), "paused");
+            other.nodes.send_replace(Nodes::Healthy);
+            let author = author();
+            other.command(Command::Resume { author }).await.unwrap();
+        }
+        "pending" => {
+            let (author, target) = ("bob".to_owned(), target.digest);
+            let approve = Command::Approve { author, target };
+            other.command(approve).await.unwrap();
+        }
+        _ => {}
+    }
 }
 
 macro_rules! killed_in {

@@ -16,7 +16,7 @@ use bellwether_rollout::state::Start;
 use bellwether_rollout::{Millis, Node, Release, State, assign};
 use bellwether_server::release::{Cut, Releases};
 use bellwether_server::rollouts::{
-    Config, Current, FleetReport, Handle, Line, LineError, StagedFleet, start,
+    Config, Current, Drafts, FleetReport, Handle, Line, LineError, StagedFleet, start,
 };
 use bellwether_server::store::Store;
 use tokio::runtime::{Builder, Runtime};
@@ -61,6 +61,17 @@ impl Member {
 
     /// Over this store, with three nodes.
     pub(crate) async fn over(store: Arc<dyn Store>, id: &str, nodes: Nodes) -> Self {
+        Self::with(store, id, nodes, StagedFleet::new(FLEET), None).await
+    }
+
+    /// The same, with this definition of the fleet, and somebody who cuts releases.
+    pub(crate) async fn with(
+        store: Arc<dyn Store>,
+        id: &str,
+        nodes: Nodes,
+        fleet: StagedFleet,
+        drafts: Option<Arc<dyn Drafts>>,
+    ) -> Self {
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -68,7 +79,7 @@ impl Member {
             .unwrap();
         let (does, do_as) = watch::channel(nodes);
         let (homes, home) = watch::channel(nodes_of(id, 3));
-        let fleet = (FLEET.to_owned(), StagedFleet::new(FLEET));
+        let fleet = (FLEET.to_owned(), fleet);
         let (fleets, staged) = watch::channel(Arc::new(BTreeMap::from([fleet])));
         let id = id.to_owned();
         let starting = runtime.spawn(async move {
@@ -80,7 +91,7 @@ impl Member {
                 server: id,
                 fleets: staged,
                 local,
-                drafts: None,
+                drafts,
                 leader_ttl: TTL,
                 report_ttl: TTL,
             })

@@ -292,3 +292,29 @@ async fn who_may_look_may_not_decide_and_a_direct_fleet_has_nothing_to_decide() 
         .collect();
     assert_eq!(names, ["safe", "fast", "emergency"]);
 }
+
+/// What the documentation says of policies is what they are.
+#[test]
+fn the_documented_policies_are_policies() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let docs = std::fs::read_to_string(root.join("docs/rollouts.md")).unwrap();
+    for name in ["safe", "fast", "emergency"] {
+        let policy = bellwether_rollout::policy::preset(name).unwrap();
+        let shown = json!(policy);
+        for stage in shown["stages"].as_array().unwrap() {
+            let number = |field: &str| stage[field].as_u64().unwrap_or(0);
+            let row = format!(
+                "| `{name}` | {} | {} | {} | {} | {} | {} | {} | {} |",
+                stage["name"].as_str().unwrap(),
+                stage["percent"],
+                number("min_nodes"),
+                number("pace"),
+                stage["bake"].as_str().unwrap(),
+                shown["soak"].as_str().unwrap(),
+                shown["probation"].as_str().unwrap(),
+                policy.approvals,
+            );
+            assert!(docs.contains(&row), "{row}");
+        }
+    }
+}

@@ -232,7 +232,10 @@ pub(crate) async fn roll_back(
     });
     let line = staged.handle.command(&staged.fleet, &command, &who);
     let Ok(done) = tokio::time::timeout(PATIENCE, line).await else {
-        return Err(slow());
+        return Err(Problem::Slow {
+            what: "the store",
+            seconds: PATIENCE.as_secs(),
+        });
     };
     match (done, to) {
         (Ok(current), _) => Ok(answer::json(&staged.status(&current))),
@@ -252,13 +255,6 @@ pub(crate) async fn roll_back(
             Ok(answer::with_status(StatusCode::CREATED, &body))
         }
         (Err(error), _) => Err(error.into()),
-    }
-}
-
-fn slow() -> Problem {
-    Problem::Slow {
-        what: "the store",
-        seconds: PATIENCE.as_secs(),
     }
 }
 

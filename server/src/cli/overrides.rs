@@ -1,5 +1,5 @@
-//! Owns `pin`, `unpin`, `freeze` and `unfreeze`: what people set above the rules of rollouts. Must not
-//! know: what follows.
+//! Owns `pin`, `unpin`, `freeze` and `unfreeze`: what people set above the rules of rollouts.
+//! Must not know: what follows.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -35,18 +35,27 @@ pub(super) struct Heard {
     pub(super) at: Option<Instant>,
 }
 
+/// What is followed.
+#[derive(Clone, Debug)]
+pub(super) enum Of {
+    /// This one: not what has a longer name.
+    Key(String),
+    /// Everything that begins so.
+    Range(String),
+}
+
 pub(super) type Mirror = watch::Receiver<Arc<Mirrored>>;
 
-/// Follows a prefix until nobody looks any more.
-pub(super) fn mirror(store: Arc<dyn Store>, prefix: String) -> Mirror {
+/// Follows it until nobody looks any more.
+pub(super) fn mirror(store: Arc<dyn Store>, of: Of) -> Mirror {
     let (sender, mirror) = watch::channel(Arc::default());
     tokio::spawn(async move {
         loop {
             let error = tokio::select! {
                 () = sender.closed() => return,
-                error = follow(&store, &prefix, &sender) => error,
+                error = follow(&store, &of, &sender) => error,
             };
-            tracing::debug!(prefix, %error, "can't follow for now");
+            tracing::debug!(?of, %error, "can't follow for now");
             sender.send_modify(|mirrored| Arc::make_mut(mirrored).live = false);
             sleep(PAUSE).await;
         }
@@ -54,23 +63,47 @@ pub(super) fn mirror(store: Arc<dyn Store>, prefix: String) -> Mirror {
     mirror
 }
 
+impl Of {
+    fn has(&self, key: &str) -> bool {
+        match self {
+            Self::Key(one) => one == key,
+            Self::Range(start) => key.starts_with(start),
+        }
+    }
+}
+
+/// What is there, and at which revision.
+async fn read(store: &Arc<dyn Store>, of: &Of) -> Result<(Vec<KeyValue>, Revision), StoreError> {
+    match of {
+        Of::Key(key) => {
+            let (found, revision) = patient(store.get(key)).await?;
+            Ok((found.into_iter().collect(), revision))
+        }
+        Of::Range(prefix) => {
+            let reading = patient(store.read(prefix)).await?;
+            Ok((reading.entries, reading.revision))
+        }
+    }
+}
+
 /// Ends with what went wrong.
 async fn follow(
     store: &Arc<dyn Store>,
-    prefix: &str,
+    of: &Of,
     sender: &watch::Sender<Arc<Mirrored>>,
 ) -> StoreError {
-    let reading = match patient(store.read(prefix)).await {
-        Ok(reading) => reading,
+    let (found, revision) = match read(store, of).await {
+        Ok(read) => read,
         Err(error) => return error,
     };
-    let mut watch = match patient(store.watch(prefix, reading.revision.next())).await {
+    let (Of::Key(prefix) | Of::Range(prefix)) = of;
+    let mut watch = match patient(store.watch(prefix, revision.next())).await {
         Ok(watch) => watch,
         Err(error) => return error,
     };
     sender.send_modify(|mirrored| {
         let known = std::mem::take(&mut Arc::make_mut(mirrored).entries);
-        let entries = reading.entries.into_iter().map(|kv| {
+        let entries = found.into_iter().map(|kv| {
             let same = known
                 .get(&kv.key)
                 .filter(|heard| heard.kv.mod_revision == kv.mod_revision);
@@ -79,7 +112,7 @@ async fn follow(
         });
         *mirrored = Arc::new(Mirrored {
             entries: entries.collect(),
-            revision: reading.revision,
+            revision,
             live: true,
         });
     });
@@ -98,13 +131,14 @@ async fn follow(
             mirrored.revision = mirrored.revision.max(batch.revision);
             for change in batch.changes {
                 match change {
-                    Change::Put(kv) => {
+                    Change::Put(kv) if of.has(&kv.key) => {
                         let at = Some(Instant::now());
                         mirrored.entries.insert(kv.key.clone(), Heard { kv, at });
                     }
                     Change::Delete { key } => {
                         mirrored.entries.remove(&key);
                     }
+                    Change::Put(_) => {}
                 }
             }
         });

@@ -1,5 +1,5 @@
-//! Owns the live view of a rollout: drawn anew on a terminal, a line for every change in a pipe. Must not
-//! know: how one looks.
+//! Owns the live view of a rollout: drawn anew on a terminal, a line for every change in a pipe.
+//! Must not know: how one looks.
 
 use std::time::Duration;
 

@@ -30,25 +30,12 @@ mod tests {
 
     use super::*;
 
-    const TOML: &str = r#"
-name = "ours"
-soak = "10m"
-domain = "zone"
-
-[[stages]]
-name = "canary"
-select = "tier=canary"
-percent = 100
-bake = "5m"
-
-[[stages.gates]]
-query = { name = "latency", url = "http://127.0.0.1:9090", query = "p99", max_milli = 250 }
-
-[[stages]]
-name = "all"
-percent = 100
-pace = 50
-"#;
+    /// The one in the documentation.
+    fn documented() -> &'static str {
+        let docs = include_str!("../../../../docs/rollouts.md");
+        let (_, rest) = docs.split_once("```toml\n").unwrap();
+        rest.split_once("```").unwrap().0
+    }
 
     #[test]
     fn a_policy_is_the_same_as_toml_and_as_json() {
@@ -58,13 +45,14 @@ pace = 50
             std::fs::write(&path, text).unwrap();
             path.display().to_string()
         };
-        let read = policy(&file("ours.toml", TOML)).unwrap();
+        let read = policy(&file("ours.toml", documented())).unwrap();
         let expanded = serde_json::from_value::<Written>(read.clone())
             .unwrap()
             .expanded()
             .unwrap();
-        assert_eq!(expanded.stages.len(), 2);
-        assert_eq!(expanded.stages[0].gates.len(), 1);
+        assert_eq!(expanded.stages.len(), 3);
+        assert_eq!(expanded.stages[1].gates.len(), 3);
+        assert_eq!(crate::rollouts::status::unfit(&expanded), None);
         let again = policy(&file("ours.json", &read.to_string())).unwrap();
         assert_eq!(again, read);
         assert_eq!(policy("safe").unwrap(), json!("safe"));

@@ -63,3 +63,68 @@ async fn prune(
     let pruned = releases.prune(fleet.keep, &in_use, Some(&guard)).await?;
     Ok(pruned.releases)
 }
+
+#[cfg(test)]
+mod tests {
+    use bellwether_rollout::cohort::Salt;
+    use bellwether_rollout::{Millis, Release, State};
+
+    use super::*;
+    use crate::release::Cut;
+    use crate::store::embedded::{EmbeddedOptions, EmbeddedStore};
+
+    /// Of ten releases: one is stable, one is what a node still has, and the newest is kept.
+    #[tokio::test]
+    async fn only_what_nobody_uses_goes_and_only_if_all_have_spoken() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = EmbeddedStore::open(folder.path(), EmbeddedOptions::default()).await;
+        let store: Arc<dyn Store> = Arc::new(store.unwrap());
+        let releases = Releases::new(store.clone(), "shop");
+        for seq in 1..=10_u64 {
+            let cut = Cut {
+                author: "ann".to_owned(),
+                reason: "one of many".to_owned(),
+                now: Millis(seq),
+                revision: seq,
+            };
+            let item = bellwether_rollout::content::Item {
+                view: bellwether_rollout::content::View::Native,
+                id: bellwether::name::ResourceId::new(
+                    bellwether::name::TypeUrl::ROUTE,
+                    "routes/1".to_owned(),
+                ),
+                body: vec![u8::try_from(seq).unwrap()].into(),
+                refers: Vec::new(),
+                ttl: None,
+            };
+            releases.create(vec![item], &cut).await.unwrap();
+        }
+        let line = Line::new(store.clone(), "shop");
+        let header = releases.header(3).await.unwrap();
+        let stable = Some(Release {
+            seq: 3,
+            digest: header.digest,
+        });
+        let mut current = line.load().await.unwrap();
+        current.state = State {
+            stable,
+            ..State::new(Salt([1; 16]))
+        };
+        let fleet = StagedFleet {
+            keep: 1,
+            ..StagedFleet::new("shop")
+        };
+        keep(store.clone(), &fleet, &line, &current, None).await;
+        assert_eq!(releases.list().await.unwrap().len(), 10);
+        let reported = Some(BTreeSet::from([5]));
+        keep(store.clone(), &fleet, &line, &current, reported).await;
+        let left: Vec<u64> = releases
+            .list()
+            .await
+            .unwrap()
+            .iter()
+            .map(|header| header.seq)
+            .collect();
+        assert_eq!(left, [3, 5, 10]);
+    }
+}

@@ -14,13 +14,13 @@ use super::super::StagedFleet;
 use super::super::gates::Gates;
 use super::super::leader::Term;
 use super::super::line::{self, Current, Line, LineError};
-use super::super::mirror::{Mirrored, mirror};
+use super::super::mirror::{Mirrored, Of, mirror};
 use super::super::report::Told;
 use super::Context;
 use super::housekeeping;
 use crate::clock::unix_ms;
 use crate::keys;
-use crate::store::{Commit, Revision};
+use crate::store::{Commit, Revision, StoreError};
 
 /// How often it is looked whether time alone changes something.
 const LOOK: Duration = Duration::from_secs(1);
@@ -63,7 +63,7 @@ impl Steward {
 
     pub(super) async fn run(mut self) {
         let store = self.context.store.clone();
-        let mut states = mirror(store, keys::state(&self.fleet.name));
+        let mut states = mirror(store, Of::Key(keys::state(&self.fleet.name)));
         let mut replicas = self.context.replicas.clone();
         loop {
             let state = states.borrow_and_update().clone();
@@ -162,10 +162,16 @@ impl Steward {
             trouble: self.trouble.clone(),
         };
         self.context.told.send_if_modified(|all| {
-            if all.get(&self.fleet.name) == Some(&told) {
+            let known = all.get(&self.fleet.name);
+            if known.cloned().unwrap_or_default() == told {
                 return false;
             }
-            Arc::make_mut(all).insert(self.fleet.name.clone(), told);
+            let all = Arc::make_mut(all);
+            if told == Told::default() {
+                all.remove(&self.fleet.name);
+            } else {
+                all.insert(self.fleet.name.clone(), told);
+            }
             true
         });
     }
@@ -204,10 +210,7 @@ impl Steward {
                 author: server.clone(),
                 reason: format!("keys were quiet for {} s", quiet.as_secs()),
             };
-            let command = Command::Start(start);
-            if let Err(error) = line.command(&command, &server, &Evidence::default()).await {
-                tracing::warn!(fleet, seq = release.seq, %error, "a release is not rolled out");
-            }
+            begin(&line, &Command::Start(start), &server, &fleet).await;
         });
     }
 
@@ -223,5 +226,18 @@ impl Steward {
         self.aside.spawn(async move {
             housekeeping::keep(store, &fleet, &line, &current, reported).await;
         });
+    }
+}
+
+/// Starts what was cut by itself: nobody else will. A store that is away is waited for.
+async fn begin(line: &Line, start: &Command, server: &str, fleet: &str) {
+    loop {
+        match line.command(start, server, &Evidence::default()).await {
+            Ok(_) => return,
+            Err(LineError::Store(StoreError::Unavailable { .. }) | LineError::Busy(_)) => {
+                sleep(LOOK).await;
+            }
+            Err(error) => return tracing::warn!(fleet, %error, "a release is not rolled out"),
+        }
     }
 }

@@ -207,7 +207,7 @@ mod tests {
     fn addresses_are_checked() {
         for (url, reason) in [
             ("ftp://a", "http://"),
-            ("a/b", "http://"),
+            ("a/b", "URL"),
             ("http://", "URL"),
             ("http://a b", "URL"),
         ] {

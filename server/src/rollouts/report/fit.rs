@@ -13,49 +13,31 @@ use super::{FleetReport, MAX_DEPARTED, MAX_IN_USE, MAX_REPORT_BYTES, Report, Tol
 /// Characters of what a gate said.
 const MAX_REASON: usize = 160;
 
-/// A report as it is written, and how many fleets the next one begins after.
+/// Where the next report begins, so that every fleet has its turn.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Turn {
+    active: usize,
+    idle: usize,
+}
+
+/// A report as it is written.
 pub(super) struct Fitted {
     pub(super) value: Bytes,
-    pub(super) turn: usize,
-    /// Whether every fleet with a rollout is in it.
+    /// For the one after.
+    pub(super) turn: Turn,
+    /// Whether every fleet is in it.
     pub(super) whole: bool,
 }
 
 /// Fits a report; `turn` is what the one before said.
-pub(super) fn fitted(mut report: Report, turn: usize) -> Fitted {
-    for fleet in report.fleets.values_mut() {
-        trim(fleet);
-    }
+pub(super) fn fitted(mut report: Report, turn: Turn) -> Fitted {
     let all = std::mem::take(&mut report.fleets);
     let told = std::mem::take(&mut report.told);
+    let count = all.len();
     let mut room = MAX_REPORT_BYTES.saturating_sub(size(&report) + "\"told\":{},".len());
     let (active, idle): (Vec<_>, Vec<_>) = all.into_iter().partition(|(_, one)| one.is_active());
-    let count = active.len();
-    let mut taken = 0;
-    for (name, mut fleet) in rotated(active, turn) {
-        let mut cost = size(&(&name, &fleet));
-        if cost > MAX_REPORT_BYTES / 2 && cost > room {
-            shrink(&mut fleet);
-            cost = size(&(&name, &fleet));
-        }
-        if cost > room {
-            break;
-        }
-        room -= cost;
-        taken += 1;
-        report.fleets.insert(name, fleet);
-    }
-    let next = match taken == count {
-        true => turn + 1,
-        false => turn + taken.max(1),
-    };
-    for (name, fleet) in rotated(idle, turn) {
-        let cost = size(&(&name, &fleet));
-        if cost <= room {
-            room -= cost;
-            report.fleets.insert(name, fleet);
-        }
-    }
+    let mut next = turn;
+    next.active += fill(&mut report.fleets, active, turn.active, &mut room);
     for (name, mut told) in told {
         shorten(&mut told);
         let cost = size(&(&name, &told));
@@ -64,12 +46,40 @@ pub(super) fn fitted(mut report: Report, turn: usize) -> Fitted {
             report.told.insert(name, told);
         }
     }
-    let value = serde_json::to_vec(&report).unwrap_or_default().into();
+    next.idle += fill(&mut report.fleets, idle, turn.idle, &mut room);
     Fitted {
-        value,
+        value: serde_json::to_vec(&report).unwrap_or_default().into(),
         turn: next,
-        whole: taken == count,
+        whole: report.fleets.len() == count,
     }
+}
+
+/// As many as there is room for, from this one on; how many that were.
+fn fill(
+    fleets: &mut BTreeMap<String, FleetReport>,
+    mut all: Vec<(String, FleetReport)>,
+    from: usize,
+    room: &mut usize,
+) -> usize {
+    if !all.is_empty() {
+        let at = from % all.len();
+        all.rotate_left(at);
+    }
+    for (taken, (name, mut fleet)) in all.into_iter().enumerate() {
+        trim(&mut fleet);
+        let mut cost = size(&(&name, &fleet));
+        // It will not have more room another time.
+        if cost > *room && taken == 0 {
+            shrink(&mut fleet);
+            cost = size(&(&name, &fleet));
+        }
+        if cost > *room {
+            return taken.max(1);
+        }
+        *room -= cost;
+        fleets.insert(name, fleet);
+    }
+    0
 }
 
 /// What nobody needs.
@@ -107,14 +117,6 @@ fn shorten(told: &mut Told) {
     if let Some(trouble) = &mut told.trouble {
         cut(trouble);
     }
-}
-
-fn rotated<T>(mut all: Vec<T>, turn: usize) -> Vec<T> {
-    if !all.is_empty() {
-        let at = turn % all.len();
-        all.rotate_left(at);
-    }
-    all
 }
 
 /// In JSON, with what stands between two.
@@ -190,7 +192,7 @@ mod tests {
 
     #[test]
     fn what_fits_is_told_whole_but_for_what_nobody_needs() {
-        let fitted = fitted(report([fleet(3, 20)]), 0);
+        let fitted = fitted(report([fleet(3, 20)]), Turn::default());
         let read = &read(&fitted).fleets["fleet-000"];
         assert!(read.evidence.complete);
         assert_eq!(read.evidence.domains.len(), 3);
@@ -205,7 +207,7 @@ mod tests {
 
     #[test]
     fn a_fleet_that_has_no_room_by_itself_says_that_it_is_not_complete() {
-        let fitted = fitted(report([fleet(500, 400)]), 0);
+        let fitted = fitted(report([fleet(500, 400)]), Turn::default());
         let read = &read(&fitted).fleets["fleet-000"];
         assert!(!read.evidence.complete);
         assert_eq!(read.evidence.exposed().rejected, 500, "what failed is told");
@@ -213,7 +215,7 @@ mod tests {
 
     #[test]
     fn fleets_that_have_no_room_take_turns() {
-        let mut turn = 0;
+        let mut turn = Turn::default();
         let mut seen = std::collections::BTreeSet::new();
         for _ in 0..20 {
             let fitted = fitted(report((0..30).map(|_| fleet(4, 20))), turn);
@@ -227,6 +229,23 @@ mod tests {
     }
 
     #[test]
+    fn fleets_without_a_rollout_take_turns_too() {
+        let idle = FleetReport {
+            in_use: vec![1],
+            ..FleetReport::default()
+        };
+        let mut turn = Turn::default();
+        let mut seen = std::collections::BTreeSet::new();
+        for _ in 0..12 {
+            let fitted = fitted(report((0..500).map(|_| idle.clone())), turn);
+            turn = fitted.turn;
+            assert!(!fitted.whole);
+            seen.extend(read(&fitted).fleets.into_keys());
+        }
+        assert_eq!(seen.len(), 500);
+    }
+
+    #[test]
     fn fleets_with_a_rollout_come_first() {
         let idle = FleetReport {
             in_use: vec![1],
@@ -236,7 +255,7 @@ mod tests {
             499 => fleet(2, 0),
             _ => idle.clone(),
         });
-        let read = read(&fitted(report(many), 0));
+        let read = read(&fitted(report(many), Turn::default()));
         assert!(read.fleets.contains_key("fleet-499"));
         assert!(read.fleets.len() < 500);
     }

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until, timeout};
 
 use super::super::becomes;
-use super::fit::fitted;
+use super::fit::{Turn, fitted};
 use super::{FleetReport, Report, Told};
 use crate::clock::unix_ms;
 use crate::keys;
@@ -42,7 +42,7 @@ pub(in super::super) type AllTold = watch::Receiver<Arc<BTreeMap<String, Told>>>
 #[derive(Debug, Default)]
 struct Pace {
     written: Option<(Instant, Content)>,
-    /// Fleets with a rollout had no room in it.
+    /// Not every fleet had room in it.
     behind: bool,
 }
 
@@ -75,8 +75,8 @@ impl Pace {
         match (soon, content.is_active(), changed) {
             (true, _, _) => Some(*at + OFTEN),
             (false, true, _) => Some(*at + SELDOM),
-            (false, false, true) => Some(*at + IDLE),
-            (false, false, false) => None,
+            (false, false, changed) if changed || self.behind => Some(*at + IDLE),
+            (false, false, _) => None,
         }
     }
 }
@@ -121,7 +121,8 @@ impl Publisher {
         loop {
             let error = self.one_lease(lease).await;
             tracing::debug!(server = self.server, %error, "no report for now");
-            if matches!(error, StoreError::Refused { .. }) {
+            // A store that is away may still know the lease; one that says no does not.
+            if !matches!(error, StoreError::Unavailable { .. }) {
                 *lease = None;
             }
             tokio::time::sleep(PAUSE).await;
@@ -138,7 +139,7 @@ impl Publisher {
             },
         };
         *known = Some(lease);
-        let (mut pace, mut turn) = (Pace::default(), 0);
+        let (mut pace, mut turn) = (Pace::default(), Turn::default());
         let mut renew = Instant::now() + self.ttl / 3;
         loop {
             let content = Content {
@@ -252,5 +253,7 @@ mod tests {
         assert_eq!(due(&pace, &content(0, 2, &[1])), Some(now + OFTEN));
         pace.behind = true;
         assert_eq!(due(&pace, &content(3, 1, &[1])), Some(now + OFTEN));
+        pace.written = Some((now, content(0, 1, &[1])));
+        assert_eq!(due(&pace, &content(0, 1, &[1])), Some(now + IDLE));
     }
 }
