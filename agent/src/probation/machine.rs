@@ -28,7 +28,7 @@ pub(super) struct Probation {
 impl Probation {
     /// A process that has just put in force what it started from, and the last good and whether that is it.
     pub(super) fn new(
-        record: Record,
+        mut record: Record,
         content: Option<Content>,
         (last_good, is_last_good): (Option<Content>, bool),
         length: Duration,
@@ -43,6 +43,8 @@ impl Probation {
             setbacks: Arc::default(),
             quarantine: Arc::default(),
         };
+        // What it started from is in force.
+        let _ = record.tried();
         let mut this = Self {
             record,
             length,
@@ -72,14 +74,16 @@ impl Probation {
         &mut self,
         content: Option<Content>,
         states: States,
+        released: &[ResourceId],
         now: Instant,
     ) -> bool {
         self.applying = true;
+        let is_released = self.releases(released);
         let begins = self.record.phase != Phase::Trying;
         if begins {
             self.clock = now;
         } else if self.record.crashes == 0 {
-            return false;
+            return is_released;
         }
         let content = content.map(|content| content.to_string());
         self.record.tries(content.unwrap_or_default(), states);
@@ -96,6 +100,7 @@ impl Probation {
         now: Instant,
     ) -> bool {
         self.applying = false;
+        let tried = self.record.tried();
         if content != self.status.content || content.is_none() {
             self.edition += 1;
             self.clock = now;
@@ -103,6 +108,11 @@ impl Probation {
             self.status.stable = content.is_some() && content == self.status.last_good;
             self.status.content = content;
         }
+        self.releases(released) || tried
+    }
+
+    /// Whether any of it was refused.
+    fn releases(&mut self, released: &[ResourceId]) -> bool {
         let quarantine = &mut self.record.quarantine;
         let any = released.iter().filter(|id| quarantine.remove(id).is_some());
         let changed = any.count() > 0;
