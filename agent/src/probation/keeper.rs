@@ -215,8 +215,10 @@ impl Keeper {
 }
 
 async fn stops(stop: &mut watch::Receiver<bool>) {
-    // Whoever could tell is gone: that is an end too.
-    let _ = stop.wait_for(|stop| *stop).await;
+    // An agent that ends without saying so has failed, and what is noted must stay as it is.
+    if stop.wait_for(|stop| *stop).await.is_err() {
+        std::future::pending::<()>().await;
+    }
 }
 
 async fn at(due: Option<Instant>) {
