@@ -20,6 +20,10 @@ pub(super) struct Probation {
     applying: bool,
     /// Counts what was in force, so that it can be told apart even without a name.
     edition: u64,
+    /// Counts every change, also of what has no part in the name.
+    changes: u64,
+    /// How many there were when the last good was kept, if it was by this process or is what it started from.
+    kept_at: Option<u64>,
     /// When what is on probation was last changed.
     clock: Instant,
     status: ProbationStatus,
@@ -50,6 +54,8 @@ impl Probation {
             length,
             applying: false,
             edition: 0,
+            changes: 0,
+            kept_at: is_last_good.then_some(0),
             clock: now,
             status,
         };
@@ -99,7 +105,7 @@ impl Probation {
         released: &[ResourceId],
         now: Instant,
     ) -> bool {
-        self.applying = false;
+        self.changes += u64::from(std::mem::take(&mut self.applying));
         let tried = self.record.tried();
         if content != self.status.content || content.is_none() {
             self.edition += 1;
@@ -133,13 +139,15 @@ impl Probation {
         self.due().filter(|due| *due <= now).map(|_| Ripe {
             edition: self.edition,
             content: self.status.content,
-            is_kept: self.status.stable,
+            changes: self.changes,
+            is_kept: self.kept_at == Some(self.changes),
         })
     }
 
     /// It is kept. Whether the record is to be written: nothing else came meanwhile.
     pub(super) fn kept(&mut self, ripe: &Ripe, now: Instant) -> bool {
         self.status.last_good = ripe.content;
+        self.kept_at = Some(ripe.changes);
         let is_still = self.edition == ripe.edition && self.ripe(now).is_some();
         let status = &mut self.status;
         status.stable = is_still || (status.content.is_some() && status.content == ripe.content);
@@ -174,5 +182,6 @@ impl Probation {
 pub(super) struct Ripe {
     edition: u64,
     content: Option<Content>,
+    changes: u64,
     pub(super) is_kept: bool,
 }

@@ -126,6 +126,11 @@ impl Record {
         }
     }
 
+    /// A process died, and nothing was put in force since but the last good.
+    pub(super) fn has_crashed(&self) -> bool {
+        self.phase == Phase::Crashed
+    }
+
     /// The last crash was of this, as somebody knows better now.
     pub(super) fn name_crash(&mut self, content: String) {
         if let Some(last) = self.setbacks.last_mut() {

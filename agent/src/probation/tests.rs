@@ -192,7 +192,10 @@ fn only_what_stays_as_it_is_becomes_the_last_good() {
     probation.after(newer, &[], later + LENGTH);
     assert!(probation.status().stable);
     let ripe = probation.ripe(later + LENGTH * 2).unwrap();
-    assert!(ripe.is_kept, "it is the last good already");
+    assert!(
+        !ripe.is_kept,
+        "something changed that has no part in the name"
+    );
     assert!(probation.kept(&ripe, later + LENGTH * 2));
     assert_eq!(probation.record(), &Record::default());
 }
@@ -231,6 +234,37 @@ fn content_without_a_name_is_told_apart_all_the_same() {
     let ripe = probation.ripe(now + LENGTH * 2).unwrap();
     assert!(probation.kept(&ripe, now + LENGTH * 2));
     assert!(probation.status().stable);
+}
+
+/// Endpoints have no part in the name. They are noted like everything, and keep nothing from being stable.
+#[test]
+fn what_has_no_part_in_the_name_delays_nothing_and_is_kept() {
+    let began = Instant::now();
+    let (old, new) = (held(&[("a", 1)]).content(), held(&[("a", 2)]).content());
+    let mut probation = Probation::new(Record::default(), old, (old, true), LENGTH, began);
+    let change = |probation: &mut Probation, content, now| {
+        let is_note = probation.before(None, States::new(), &[], now);
+        probation.after(content, &[], now);
+        is_note
+    };
+    assert!(change(&mut probation, new, began), "it begins");
+    for second in 1..60 {
+        let now = began + Duration::from_secs(second);
+        assert!(!change(&mut probation, new, now), "noted once");
+    }
+    let now = began + LENGTH;
+    let ripe = probation.ripe(now).unwrap();
+    change(&mut probation, new, now);
+    assert!(probation.kept(&ripe, now));
+    assert!(
+        change(&mut probation, new, now),
+        "a crash of it would be known"
+    );
+    assert!(probation.status().stable);
+    assert!(
+        !probation.ripe(now + LENGTH).unwrap().is_kept,
+        "to be kept with the rest"
+    );
 }
 
 /// Whatever is left of the folder, the agent starts from what is whole.
