@@ -104,6 +104,13 @@ async fn a_configuration_that_hangs_its_agent_is_left_by_itself() {
     assert!(agent.logs.contains("the data path did not answer"));
 }
 
+/// Nothing of the data path is hurt, and nothing would ever change again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_that_an_agent_panics_at_is_left_by_itself() {
+    let (server, up, mut agent) = settled("panic-on=/boom", &[]).await;
+    ends_with_the_last_good(&server, &up, &mut agent).await;
+}
+
 /// The very first configuration kills: there is no last good to go back to, and an agent that lives and
 /// says what is wrong is better than one that dies for ever.
 #[tokio::test(flavor = "multi_thread")]
@@ -120,13 +127,10 @@ async fn an_agent_that_never_had_a_good_one_ends_without_any() {
         })
         .await;
     assert_eq!(agent.restarts, 3);
+    // Its cluster died with it, and gets another chance with it.
     server.put("routes/1", route("/mended", &up.node())).await;
-    server
-        .put("upstreams/1", json!({"nodes": {up.node(): 1}}))
-        .await;
-    let through = json!({"uri": "/through", "upstream_id": "1"});
-    server.put("routes/2", through).await;
-    agent.agent.answers("/through", 200, "up").await;
+    agent.agent.answers("/mended", 200, "up").await;
+    server.nodes_in_sync(1).await;
 }
 
 /// A stop that was meant says nothing against what was in force; a kill does.

@@ -191,7 +191,7 @@ impl Bound {
         let (stopping, stopped) = watch::channel(false);
         let saving = tokio::spawn(save(self.disk, self.held, stopped.clone()));
         let keeping = tokio::spawn(self.keeper.run(stopped.clone()));
-        let following = tokio::spawn(self.subscription.run());
+        let mut following = tokio::spawn(self.subscription.run());
         let reporting = tokio::spawn(self.reporter.run());
         let proxy = self.proxy.clone();
         let sweeping = tokio::spawn(async move { proxy.sweep().await });
@@ -199,8 +199,12 @@ impl Bound {
         let drain = stopped.clone();
         let proxying =
             tokio::spawn(async move { self.proxy.serve(self.http_listener, drain).await });
-        stop.await;
-        info!("going down");
+        tokio::select! {
+            () = stop => info!("going down"),
+            // It ends only by a panic. Nothing would be put in force any more; the next process counts
+            // this one as crashed and starts from its last good.
+            ended = &mut following => ended.context("following the servers failed")?,
+        }
         following.abort();
         reporting.abort();
         sweeping.abort();

@@ -162,9 +162,9 @@ impl Applier {
     }
 
     /// Tells the guard what is about to change, if anything is. Whether it is to be told the end of it.
-    async fn ask_guard(&self, update: &Update, refused: &BTreeMap<Name, String>) -> bool {
-        let (Some(guard), Some((content, names))) = (&self.guard, self.changes(update, refused))
-        else {
+    async fn ask_guard(&mut self, update: &Update, refused: &BTreeMap<Name, String>) -> bool {
+        let changes = self.changes(update, refused);
+        let (Some(guard), Some((content, names))) = (&mut self.guard, changes) else {
             return false;
         };
         guard.before(content, names).await;
@@ -214,13 +214,21 @@ impl Applier {
         content
     }
 
-    /// Rejected routes whose cluster has come into force since. Each is named once.
-    pub fn worth_another_try(&mut self) -> Vec<Name> {
+    /// What was rejected and would be taken now: routes whose cluster has come into force since, and what
+    /// is refused no more. Each is named once.
+    pub fn worth_another_try(&mut self) -> BTreeMap<TypeUrl, Vec<Name>> {
+        let mut again: BTreeMap<TypeUrl, Vec<Name>> = BTreeMap::new();
+        let released = self.guard.iter_mut().flat_map(Guard::take_again);
+        released.for_each(|id| again.entry(id.type_url).or_default().push(id.name));
         let table = self.live.load();
         let ready = self
             .waiting
             .extract_if(.., |_, cluster| table.can_forward_to(cluster));
-        ready.map(|(route, _)| route).collect()
+        let routes: Vec<Name> = ready.map(|(route, _)| route).collect();
+        if !routes.is_empty() {
+            again.entry(TypeUrl::ROUTE).or_default().extend(routes);
+        }
+        again
     }
 
     fn log(&self, update: &Update, rejected: &BTreeMap<Name, String>, started: Instant) {
@@ -257,3 +265,112 @@ fn see(held: &watch::Sender<Held>, position: Option<Position>) {
 
 /// Resources compiled between two chances for others on the same thread: some milliseconds.
 const YIELD_EVERY: usize = 200;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::Disk;
+    use crate::probation::{Keeper, boot};
+    use crate::table::{Limits, Matching};
+    use bellwether::name::Version;
+    use bellwether::subscriber::Subscriber;
+    use bellwether::wire::core::Node;
+    use bellwether::wire::discovery::{DeltaDiscoveryResponse, Resource};
+    use bellwether::wire::google::protobuf::Any;
+    use bellwether::wire::native::{self, route};
+    use prost::Message;
+    use std::time::Duration;
+
+    fn body(status: u32) -> Vec<u8> {
+        let respond = native::DirectResponse {
+            status,
+            ..native::DirectResponse::default()
+        };
+        let route = native::Route {
+            paths: vec!["/a".into()],
+            action: Some(route::Action::Respond(respond)),
+            ..native::Route::default()
+        };
+        route.encode_to_vec()
+    }
+
+    fn update(offers: &[(&str, Vec<u8>)], removals: &[&str]) -> Update {
+        let mut subscriber = Subscriber::new(Node::default(), &TypeUrl::NATIVE);
+        let resource = |(name, body): &(&str, Vec<u8>)| Resource {
+            name: (*name).to_owned(),
+            version: Version::of(body).to_string(),
+            resource: Some(Any {
+                type_url: TypeUrl::ROUTE.to_string(),
+                value: body.clone().into(),
+            }),
+            ..Resource::default()
+        };
+        let response = DeltaDiscoveryResponse {
+            type_url: TypeUrl::ROUTE.to_string(),
+            resources: offers.iter().map(resource).collect(),
+            removed_resources: removals.iter().map(ToString::to_string).collect(),
+            ..DeltaDiscoveryResponse::default()
+        };
+        subscriber.on_response(response).unwrap()
+    }
+
+    /// What this agent died of is not even decoded, and a removal that it died of is not done.
+    #[tokio::test]
+    async fn what_killed_before_is_refused_until_it_is_mended() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = Disk::open(folder.path()).unwrap();
+        // No route at all, as only decoding would find out.
+        let bad = b"\xff".to_vec();
+        let version = Version::of(&bad);
+        let (kind, zeros) = (TypeUrl::ROUTE, "0".repeat(32));
+        let noted = format!(
+            r#"{{"phase":"trying","crashes":2,"content":"{zeros}","tried":[],"setbacks":[],"quarantine":[],
+            "changing":[{{"type":"{kind}","name":"bad","version":"{version}"}},
+                        {{"type":"{kind}","name":"needed","version":null}}]}}"#
+        );
+        disk.save_attempt(noted.as_bytes()).unwrap();
+        let mut good = Held::default();
+        let needed = body(200);
+        let its_version = Version::of(&needed).to_string();
+        good.insert(&kind, &"needed".into(), &its_version, needed.into());
+        disk.save(crate::disk::Kept::LastGood, &good).unwrap();
+
+        let boot = boot(&disk);
+        let table = Table::empty(Limits::default(), Matching::default());
+        let mut applier = Applier::new(Arc::new(ArcSwap::new(table)));
+        applier.restore(boot.held.as_ref().unwrap());
+        let probation = Duration::from_secs(60);
+        let (keeper, guard) = Keeper::new(disk, boot, applier.watch(), probation);
+        applier.set_guard(guard);
+        let (_stop, stopped) = watch::channel(false);
+        let status = keeper.watch();
+        tokio::spawn(keeper.run(stopped));
+
+        let killing = update(&[("bad", bad), ("other", body(201))], &["needed"]);
+        let rejected = applier.apply(&killing).await;
+        let refused: Vec<_> = rejected
+            .iter()
+            .map(|(name, why)| (name.as_str(), &**why))
+            .collect();
+        assert_eq!(refused, [("bad", REFUSAL), ("needed", REFUSAL)]);
+        let names = |applier: &Applier| {
+            let held = applier.held();
+            let names: Vec<_> = held.iter().map(|(id, _)| id.name.to_string()).collect();
+            names
+        };
+        assert_eq!(names(&applier), ["needed", "other"]);
+        assert_eq!(status.borrow().quarantine.len(), 2);
+
+        assert_eq!(
+            applier
+                .apply(&update(&[("bad", body(202))], &[]))
+                .await
+                .len(),
+            0
+        );
+        let again = applier.worth_another_try();
+        assert_eq!(again, BTreeMap::from([(kind, vec![Name::from("needed")])]));
+        assert_eq!(applier.apply(&update(&[], &["needed"])).await.len(), 0);
+        assert_eq!(names(&applier), ["bad", "other"]);
+    }
+}

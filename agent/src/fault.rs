@@ -1,9 +1,9 @@
 //! Owns faults on purpose, so that tests can show what becomes of a configuration that kills its agent.
 //! It is compiled into debug builds only. Must not know: what a route means.
 //!
-//! `BELLWETHER_AGENT_FAULT=crash-on=WORD,hang-on=WORD,delay=2s` in the environment: a route whose body
-//! holds the word lets the process abort, or blocks every thread of its runtime, as long after it was put
-//! in force. Without a delay it happens while it is put in force.
+//! `BELLWETHER_AGENT_FAULT=crash-on=WORD,hang-on=WORD,panic-on=WORD,delay=2s` in the environment: a route
+//! whose body holds the word lets the process abort, or blocks every thread of its runtime, as long after
+//! it was put in force. Without a delay it happens while it is put in force, and so does a panic always.
 
 use std::time::Duration;
 
@@ -20,6 +20,7 @@ const VARIABLE: &str = "BELLWETHER_AGENT_FAULT";
 pub struct Fault {
     crash_on: String,
     hang_on: String,
+    panic_on: String,
     delay: Duration,
 }
 
@@ -33,6 +34,7 @@ impl Fault {
             match part.split_once('=') {
                 Some(("crash-on", word)) => word.clone_into(&mut fault.crash_on),
                 Some(("hang-on", word)) => word.clone_into(&mut fault.hang_on),
+                Some(("panic-on", word)) => word.clone_into(&mut fault.panic_on),
                 Some(("delay", time)) => fault.delay = parse_duration(time).unwrap_or_default(),
                 _ => warn!(part, "{VARIABLE} has a part that is not understood"),
             }
@@ -47,6 +49,7 @@ impl Fault {
             !word.is_empty() && body.windows(word.len()).any(|at| at == word)
         };
         let crashes = has(&self.crash_on);
+        assert!(!has(&self.panic_on), "a fault on purpose");
         if *type_url != TypeUrl::ROUTE || !(crashes || has(&self.hang_on)) {
             return;
         }

@@ -6,14 +6,16 @@
 //! without being told to is a crash. The next process counts it before it reads any configuration, and
 //! starts from the last good one. From the first crash on, each change is written down before it is put
 //! in force, so that after [`CRASHES_MAX`] crashes in a row it is known, by name, what set this agent
-//! apart from its last good: exactly these versions are refused from then on, and so are removals. An entry
-//! ends when the server offers anything else under that name, or when the file is deleted.
+//! apart from its last good: exactly these versions are refused from then on, and so are removals, until one
+//! of them is mended or the file is deleted. A process that died in the middle of a change died of that one;
+//! a process that died later, of all that it tried.
 
 mod boot;
 mod guard;
 mod keeper;
 mod machine;
 mod metrics;
+mod quarantine;
 mod record;
 #[cfg(test)]
 mod tests;
@@ -67,7 +69,7 @@ pub struct Setback {
 }
 
 /// What the rest of the agent may know.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProbationStatus {
     /// The name of all that is in force; `None` if nobody can tell.
     pub content: Option<Content>,

@@ -113,7 +113,6 @@ impl Reporter {
         };
         let mut last = Instant::now();
         let mut due = last + *every;
-        self.status.mark_unchanged();
         loop {
             tokio::select! {
                 heard = directives.message() => match heard {

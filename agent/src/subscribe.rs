@@ -195,8 +195,8 @@ impl Subscription {
                 }
                 Err(nack) => Some(*nack),
             };
-            let again = self.applier.worth_another_try();
-            let again = (!again.is_empty()).then(|| Subscriber::ask_for(&TypeUrl::ROUTE, &again));
+            let again = self.applier.worth_another_try().into_iter();
+            let again = again.map(|(type_url, names)| Subscriber::ask_for(&type_url, &names));
             for request in answer.into_iter().chain(again) {
                 if let Err(status) = connection.send(request).await {
                     return status;

@@ -57,6 +57,10 @@ pub fn boot(disk: &Disk) -> Boot {
     let position = Position::newest(position_of(&last_good), position_of(&candidate));
     let origin = record.origin(last_good.is_some(), candidate.is_some());
     let mut held = match origin {
+        // The same configuration, with what is newer and has no part in its name.
+        Origin::LastGood if !record.has_crashed() && is_named_alike(&last_good, &candidate) => {
+            candidate
+        }
         Origin::LastGood => last_good,
         Origin::Candidate => candidate,
         Origin::Nothing => None,
@@ -102,6 +106,10 @@ fn count(disk: &Disk, record: &mut Record) -> bool {
 
 fn content_of(held: &Option<Held>) -> Option<Content> {
     held.as_ref().and_then(Held::content)
+}
+
+fn is_named_alike(one: &Option<Held>, other: &Option<Held>) -> bool {
+    content_of(one).is_some() && content_of(one) == content_of(other)
 }
 
 /// What is not the last good is on probation from its first moment.

@@ -8,6 +8,7 @@ use bellwether::name::ResourceId;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::keeper::Ask;
+use super::quarantine::Quarantine;
 use super::{ProbationStatus, States};
 use crate::watchdog::Pulse;
 
@@ -18,8 +19,7 @@ pub struct Guard {
     pub(super) status: watch::Receiver<ProbationStatus>,
     /// A process died of something not long ago, so each change is noted by name.
     pub(super) is_careful: bool,
-    pub(super) quarantine: States,
-    pub(super) released: Vec<ResourceId>,
+    pub(super) quarantine: Quarantine,
     pub(super) pulse: Arc<Pulse>,
 }
 
@@ -36,18 +36,14 @@ impl Guard {
         self.pulse.clone()
     }
 
-    /// Whether this agent died of what is offered (`None`: that it is removed). Anything else under that
-    /// name ends the refusal.
+    /// Whether this agent died of what is offered (`None`: that it is removed).
     pub fn refuses(&mut self, id: &ResourceId, version: Option<&str>) -> bool {
-        let Some(refused) = self.quarantine.get(id) else {
-            return false;
-        };
-        if refused.as_deref() == version {
-            return true;
-        }
-        self.quarantine.remove(id);
-        self.released.push(id.clone());
-        false
+        self.quarantine.refuses(id, version)
+    }
+
+    /// What was refused and is refused no more. Each is named once.
+    pub fn take_again(&mut self) -> Vec<ResourceId> {
+        self.quarantine.take_again()
     }
 
     /// Whether [`Guard::before`] has a use for names. A fleet that changes all the time pays nothing.
@@ -59,11 +55,12 @@ impl Guard {
 
     /// Something is about to be put in force, and all will be called `content` then. It may be once this
     /// returns.
-    pub async fn before(&self, content: Option<Content>, states: States) {
+    pub async fn before(&mut self, content: Option<Content>, states: States) {
         let (done, noted) = oneshot::channel();
         let ask = Ask::Before {
             content,
             states,
+            released: self.quarantine.take_released(),
             done,
         };
         // Without a keeper the agent is going down.
@@ -76,13 +73,13 @@ impl Guard {
     /// It is in force.
     pub async fn after(&mut self, content: Option<Content>) {
         self.pulse.ends();
-        let released = std::mem::take(&mut self.released);
+        let released = self.quarantine.take_released();
         let _ = self.asks.send(Ask::After { content, released }).await;
     }
 
     /// Whether there is something to say to [`Guard::after`] although nothing was put in force.
     #[must_use]
     pub fn has_released(&self) -> bool {
-        !self.released.is_empty()
+        self.quarantine.has_released()
     }
 }

@@ -14,6 +14,7 @@ use tracing::{error, info};
 use super::boot::{Boot, note};
 use super::guard::Guard;
 use super::machine::{Probation, Ripe};
+use super::quarantine::Quarantine;
 use super::{ProbationStatus, States};
 use crate::disk::{Disk, DiskError, Kept};
 use crate::held::Held;
@@ -28,6 +29,8 @@ pub enum Ask {
         content: Option<Content>,
         /// What is about to change.
         states: States,
+        /// What is refused no more.
+        released: Vec<ResourceId>,
         /// Told when it may be.
         done: oneshot::Sender<()>,
     },
@@ -79,7 +82,7 @@ impl Keeper {
             false => (boot.last_good, false),
         };
         let is_careful = boot.record.crashes > 0;
-        let quarantine = boot.record.quarantine.clone();
+        let quarantine = Quarantine::new(boot.record.quarantine.clone());
         let probation = Probation::new(boot.record, content, last_good, length, now);
         let (status, reader) = watch::channel(probation.status().clone());
         let (asks, asked) = mpsc::channel(ASKS);
@@ -98,7 +101,6 @@ impl Keeper {
             status: reader,
             is_careful,
             quarantine,
-            released: Vec::new(),
             pulse: Arc::new(Pulse::default()),
         };
         (keeper, guard)
@@ -122,11 +124,23 @@ impl Keeper {
                 saved = saved(&mut self.saving), if self.saving.is_some() => self.saved(saved).await,
                 () = at(due), if due.is_some() => self.ripens().await,
             }
-            self.status.send_replace(self.probation.status().clone());
+            self.tell();
         }
         if self.probation.stops() {
             self.note().await;
         }
+    }
+
+    /// Nobody is woken for nothing.
+    fn tell(&self) {
+        let now = self.probation.status();
+        self.status.send_if_modified(|told| {
+            let differs = told != now;
+            if differs {
+                now.clone_into(told);
+            }
+            differs
+        });
     }
 
     async fn answer(&mut self, ask: Ask) {
@@ -135,9 +149,10 @@ impl Keeper {
             Ask::Before {
                 content,
                 states,
+                released,
                 done,
             } => {
-                if self.probation.before(content, states, now) {
+                if self.probation.before(content, states, &released, now) {
                     self.note().await;
                 }
                 // Nobody waits if the agent is going down.
@@ -200,8 +215,10 @@ impl Keeper {
 }
 
 async fn stops(stop: &mut watch::Receiver<bool>) {
-    // Whoever could tell is gone: that is an end too.
-    let _ = stop.wait_for(|stop| *stop).await;
+    // An agent that ends without saying so has failed, and what is noted must stay as it is.
+    if stop.wait_for(|stop| *stop).await.is_err() {
+        std::future::pending::<()>().await;
+    }
 }
 
 async fn at(due: Option<Instant>) {

@@ -20,6 +20,10 @@ pub(super) struct Probation {
     applying: bool,
     /// Counts what was in force, so that it can be told apart even without a name.
     edition: u64,
+    /// Counts every change, also of what has no part in the name.
+    changes: u64,
+    /// How many there were when the last good was kept, if it was by this process or is what it started from.
+    kept_at: Option<u64>,
     /// When what is on probation was last changed.
     clock: Instant,
     status: ProbationStatus,
@@ -28,7 +32,7 @@ pub(super) struct Probation {
 impl Probation {
     /// A process that has just put in force what it started from, and the last good and whether that is it.
     pub(super) fn new(
-        record: Record,
+        mut record: Record,
         content: Option<Content>,
         (last_good, is_last_good): (Option<Content>, bool),
         length: Duration,
@@ -43,11 +47,15 @@ impl Probation {
             setbacks: Arc::default(),
             quarantine: Arc::default(),
         };
+        // What it started from is in force.
+        let _ = record.tried();
         let mut this = Self {
             record,
             length,
             applying: false,
             edition: 0,
+            changes: 0,
+            kept_at: is_last_good.then_some(0),
             clock: now,
             status,
         };
@@ -72,14 +80,16 @@ impl Probation {
         &mut self,
         content: Option<Content>,
         states: States,
+        released: &[ResourceId],
         now: Instant,
     ) -> bool {
         self.applying = true;
+        let is_released = self.releases(released);
         let begins = self.record.phase != Phase::Trying;
         if begins {
             self.clock = now;
         } else if self.record.crashes == 0 {
-            return false;
+            return is_released;
         }
         let content = content.map(|content| content.to_string());
         self.record.tries(content.unwrap_or_default(), states);
@@ -95,7 +105,8 @@ impl Probation {
         released: &[ResourceId],
         now: Instant,
     ) -> bool {
-        self.applying = false;
+        self.changes += u64::from(std::mem::take(&mut self.applying));
+        let tried = self.record.tried();
         if content != self.status.content || content.is_none() {
             self.edition += 1;
             self.clock = now;
@@ -103,6 +114,11 @@ impl Probation {
             self.status.stable = content.is_some() && content == self.status.last_good;
             self.status.content = content;
         }
+        self.releases(released) || tried
+    }
+
+    /// Whether any of it was refused.
+    fn releases(&mut self, released: &[ResourceId]) -> bool {
         let quarantine = &mut self.record.quarantine;
         let any = released.iter().filter(|id| quarantine.remove(id).is_some());
         let changed = any.count() > 0;
@@ -123,13 +139,15 @@ impl Probation {
         self.due().filter(|due| *due <= now).map(|_| Ripe {
             edition: self.edition,
             content: self.status.content,
-            is_kept: self.status.stable,
+            changes: self.changes,
+            is_kept: self.kept_at == Some(self.changes),
         })
     }
 
     /// It is kept. Whether the record is to be written: nothing else came meanwhile.
     pub(super) fn kept(&mut self, ripe: &Ripe, now: Instant) -> bool {
         self.status.last_good = ripe.content;
+        self.kept_at = Some(ripe.changes);
         let is_still = self.edition == ripe.edition && self.ripe(now).is_some();
         let status = &mut self.status;
         status.stable = is_still || (status.content.is_some() && status.content == ripe.content);
@@ -164,5 +182,6 @@ impl Probation {
 pub(super) struct Ripe {
     edition: u64,
     content: Option<Content>,
+    changes: u64,
     pub(super) is_kept: bool,
 }

@@ -43,10 +43,13 @@ pub(super) struct Record {
     pub(super) crashes: u32,
     /// The name of what is tried, as far as it is known; empty: it is not.
     pub(super) content: String,
-    /// What was tried since the process started, as far as it differs from what it started from. Noted
-    /// only once there was a crash.
+    /// What was put in force since the process started, over what it started from. Noted only once
+    /// there was a crash, as is what follows.
     #[serde(with = "states")]
     pub(super) tried: States,
+    /// What is just being put in force.
+    #[serde(with = "states")]
+    pub(super) changing: States,
     pub(super) setbacks: Vec<Setback>,
     /// What is not tried again.
     #[serde(with = "states")]
@@ -77,15 +80,20 @@ impl Record {
         }
         self.crashes += 1;
         let gives_up = self.crashes >= CRASHES_MAX;
+        let (tried, changing) = (
+            std::mem::take(&mut self.tried),
+            std::mem::take(&mut self.changing),
+        );
+        let suspects = if changing.is_empty() { tried } else { changing };
         let how = hung.unwrap_or("the process ended without being told to");
         let (failure, reason) = match (gives_up, hung) {
-            (true, _) if self.tried.is_empty() => (
+            (true, _) if suspects.is_empty() => (
                 Failure::CrashLoop,
                 format!("{how}; nothing can be named that it was tried with"),
             ),
             (true, _) => (
                 Failure::CrashLoop,
-                format!("{how}; not tried again: {}", listed(&self.tried)),
+                format!("{how}; not tried again: {}", listed(&suspects)),
             ),
             (false, None) => (Failure::Crashed, how.to_owned()),
             (false, Some(_)) => (Failure::Hung, how.to_owned()),
@@ -98,9 +106,8 @@ impl Record {
         });
         let surplus = self.setbacks.len().saturating_sub(SETBACKS_MAX);
         self.setbacks.drain(..surplus);
-        let tried = std::mem::take(&mut self.tried);
         if gives_up {
-            self.quarantine.extend(tried);
+            self.quarantine.extend(suspects);
             self.crashes = 0;
         }
         true
@@ -119,6 +126,11 @@ impl Record {
         }
     }
 
+    /// A process died, and nothing was put in force since but the last good.
+    pub(super) fn has_crashed(&self) -> bool {
+        self.phase == Phase::Crashed
+    }
+
     /// The last crash was of this, as somebody knows better now.
     pub(super) fn name_crash(&mut self, content: String) {
         if let Some(last) = self.setbacks.last_mut() {
@@ -133,10 +145,18 @@ impl Record {
     }
 
     /// Something is about to be put in force that will be called `content`.
-    pub(super) fn tries(&mut self, content: String, states: States) {
+    pub(super) fn tries(&mut self, content: String, changing: States) {
         self.phase = Phase::Trying;
         self.content = content;
-        self.tried.extend(states);
+        self.changing = changing;
+    }
+
+    /// It is in force. Whether that is worth a note.
+    pub(super) fn tried(&mut self) -> bool {
+        let changed = std::mem::take(&mut self.changing);
+        let is_noted = self.crashes > 0 && !changed.is_empty();
+        self.tried.extend(changed);
+        is_noted
     }
 
     /// What is in force has lived long enough.
