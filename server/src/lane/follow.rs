@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::watch;
-use tracing::{error, info, warn};
+use tracing::{debug, error, warn};
 
 use super::{Lane, LaneView};
 use crate::keys::{Layout, Prefix, instances_range};
@@ -87,11 +87,11 @@ impl Worker {
     }
 
     fn tell(&self, batch: &Batch) {
-        let view = self.lane.view();
         let known = self.sender.borrow().clone();
-        if known.as_deref() == Some(&view) {
+        if known.is_some() && batch.changes.is_empty() {
             return;
         }
+        let view = self.lane.view();
         let before = known.as_deref().map_or(&[][..], |known| &known.warnings);
         for warning in view.warnings.iter().filter(|one| !before.contains(one)) {
             warn!(
@@ -101,13 +101,10 @@ impl Worker {
                 "instances are kept in force"
             );
         }
-        let status = view.instances.status();
-        info!(
+        debug!(
             fleet = self.fleet,
             revision = batch.revision.0,
             keys = batch.changes.len(),
-            services = status.services,
-            instances = status.instances,
             "instances changed"
         );
         self.sender.send_replace(Some(Arc::new(view)));
