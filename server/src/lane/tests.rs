@@ -274,7 +274,8 @@ mod noise {
     fn keys() -> impl Strategy<Value = String> {
         let own = ["/bellwether/shop/instances/", "/gw/service@", "/gw/"];
         let rest = prop_oneof!["[a/@0-9]{0,6}", "[0-9]{1,3}@[a-b]", "[a-b]/[a-b](/known)?"];
-        (prop::sample::select(&own[..]), rest).prop_map(|(start, rest)| format!("{start}{rest}"))
+        (prop::sample::select(own.to_vec()), rest)
+            .prop_map(|(start, rest)| format!("{start}{rest}"))
     }
 
     fn values() -> impl Strategy<Value = Vec<u8>> {
