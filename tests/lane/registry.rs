@@ -185,6 +185,10 @@ async fn any_program_can_register_by_plain_http() {
         );
     }
     assert_eq!(server.call("DELETE", path, "").await.status, 200);
+    eventually("it to be gone", || async {
+        (server.call("GET", path, "").await.status == 404).then_some(())
+    })
+    .await;
     assert_eq!(server.call("DELETE", path, "").await.status, 404);
     assert_eq!(
         server

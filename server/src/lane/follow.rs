@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::watch;
-use tracing::{error, info, warn};
+use tracing::{error, warn};
 
 use super::{Lane, LaneView};
+use crate::fleet::KeyProblem;
 use crate::keys::{Layout, Prefix, instances_range};
+use crate::store::Store;
 use crate::store::follow::{FollowOptions, Follower, Operator, follow_by};
-use crate::store::{Batch, Store};
+use crate::store::status::StoreState;
 
 /// The lane of one fleet, latest wins; `None` until the store has said all that it knows.
 pub type InstancesFeed = watch::Receiver<Option<Arc<LaneView>>>;
@@ -68,14 +70,21 @@ impl Worker {
             };
             let (which, batch) = tokio::select! {
                 () = self.sender.closed() => return,
+                Ok(()) = self.own.health.changed() => {
+                    if unread == [false, false] {
+                        self.tell();
+                    }
+                    continue;
+                }
                 batch = self.own.batches.recv() => (0, batch),
                 batch = gateways => (1, batch),
             };
             let Some(batch) = batch else { break };
             self.lane.apply(&batch, Instant::now());
             unread[which] = false;
-            if unread == [false, false] {
-                self.tell(&batch);
+            let is_news = !batch.changes.is_empty() || self.sender.borrow().is_none();
+            if unread == [false, false] && is_news {
+                self.tell();
             }
         }
         error!(
@@ -86,30 +95,30 @@ impl Worker {
         self.sender.closed().await;
     }
 
-    fn tell(&self, batch: &Batch) {
-        let view = self.lane.view();
+    fn tell(&self) {
         let known = self.sender.borrow().clone();
-        if known.as_deref() == Some(&view) {
-            return;
-        }
+        let mut view = self.lane.view();
+        view.warnings.extend(self.frozen());
         let before = known.as_deref().map_or(&[][..], |known| &known.warnings);
         for warning in view.warnings.iter().filter(|one| !before.contains(one)) {
             warn!(
                 fleet = self.fleet,
-                service = warning.key,
+                key = warning.key,
                 reason = warning.reason,
                 "instances are kept in force"
             );
         }
-        let status = view.instances.status();
-        info!(
-            fleet = self.fleet,
-            revision = batch.revision.0,
-            keys = batch.changes.len(),
-            services = status.services,
-            instances = status.instances,
-            "instances changed"
-        );
         self.sender.send_replace(Some(Arc::new(view)));
+    }
+
+    /// What to say while the store is not believed.
+    fn frozen(&self) -> Option<KeyProblem> {
+        let health = self.own.health.borrow();
+        (health.state == StoreState::Frozen).then(|| KeyProblem {
+            key: instances_range(&self.fleet),
+            reason: format!("the last instances stay in force: {}", health.reason),
+            revision: 0,
+            last_good: true,
+        })
     }
 }

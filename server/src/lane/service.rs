@@ -32,6 +32,15 @@ pub(super) fn believes(alive: usize, known: usize) -> bool {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Service {
     members: BTreeMap<Arc<str>, Member>,
+    counts: Counts,
+}
+
+/// How many there are, of each kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Counts {
+    alive: usize,
+    known: usize,
+    lost: usize,
 }
 
 /// One instance, by what is said of it.
@@ -110,6 +119,14 @@ impl Service {
         if !self.members.get(id).is_some_and(is_told_of) {
             self.members.remove(id);
         }
+        let all = || self.members.values();
+        self.counts = Counts {
+            alive: all().filter(|one| one.live.is_some()).count(),
+            known: all().filter(|one| one.instance().is_some()).count(),
+            lost: all()
+                .filter(|one| one.live.is_none() && one.known.is_some())
+                .count(),
+        };
     }
 
     /// Of those that this server alone remembers, keeps these. The others are gone for good.
@@ -123,24 +140,19 @@ impl Service {
     /// How many live.
     #[must_use]
     pub fn alive(&self) -> usize {
-        self.members
-            .values()
-            .filter(|one| one.live.is_some())
-            .count()
+        self.counts.alive
     }
 
     /// How many are known, alive or not.
     #[must_use]
     pub fn known(&self) -> usize {
-        let known = |one: &&Member| one.instance().is_some();
-        self.members.values().filter(known).count()
+        self.counts.known
     }
 
     /// How many have gone and are known to the store.
     #[must_use]
     pub fn lost(&self) -> usize {
-        let lost = |one: &&Member| one.live.is_none() && one.known.is_some();
-        self.members.values().filter(lost).count()
+        self.counts.lost
     }
 
     /// Whether nothing is said of any.

@@ -264,3 +264,53 @@ fn only_what_differs_is_looked_at() {
     assert_eq!(before.changed_since(&after).collect::<Vec<_>>(), ["others"]);
     assert_eq!(after.changed_since(&after).count(), 0);
 }
+
+mod noise {
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn keys() -> impl Strategy<Value = String> {
+        let own = ["/bellwether/shop/instances/", "/gw/service@", "/gw/"];
+        let rest = prop_oneof!["[a/@0-9]{0,6}", "[0-9]{1,3}@[a-b]", "[a-b]/[a-b](/known)?"];
+        (prop::sample::select(own.to_vec()), rest)
+            .prop_map(|(start, rest)| format!("{start}{rest}"))
+    }
+
+    fn values() -> impl Strategy<Value = Vec<u8>> {
+        prop_oneof![
+            vec(any::<u8>(), 0..20),
+            Just(DRAINED.to_vec()),
+            Just(b"a:1".to_vec()),
+            "[a-c]:[0-9]{1,5}".prop_map(|text| format!(r#"{{"address":"{text}"}}"#).into_bytes()),
+        ]
+    }
+
+    proptest! {
+        /// Whatever stands in the store: it is survived, what is in force has an address, and when all
+        /// keys are gone nothing is left but what was never said to be drained.
+        #[test]
+        fn anything_is_survived(writes in vec((keys(), proptest::option::of(values())), 0..60)) {
+            let mut rig = Rig::new();
+            for (key, value) in &writes {
+                match value {
+                    Some(value) => rig.put(key, value),
+                    None => rig.delete(key),
+                };
+                for (_, service) in rig.lane.view().instances.iter() {
+                    prop_assert!(service.alive() <= service.known());
+                    let told = service.in_force().count();
+                    prop_assert!(told >= service.alive() && told <= service.known());
+                    prop_assert!(told > 0 || service.known() == 0);
+                    prop_assert!(service.endpoints().iter().all(|one| one.port > 0));
+                }
+            }
+            for (key, _) in &writes {
+                rig.delete(key);
+            }
+            prop_assert!(rig.lane.view().problems.is_empty());
+            prop_assert_eq!(rig.lane.view().instances.status().instances, 0);
+        }
+    }
+}
