@@ -53,6 +53,11 @@ pub fn take_over(state: &State, now: Millis) -> Option<Step> {
     let mut turn = Turn::of(state, now);
     let rollout = turn.rollout()?;
     let wait = match rollout.phase {
+        // While nobody led, nodes were not counted: what they have not said yet is not held against them.
+        Phase::Exposing => {
+            rollout.since = rollout.since.max(now);
+            return turn.done(state);
+        }
         Phase::Baking { .. } => rollout.current()?.bake,
         Phase::Soaking { .. } => rollout.start.policy.soak,
         _ => return None,

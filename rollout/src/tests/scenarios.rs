@@ -582,6 +582,30 @@ fn a_new_leader_only_makes_a_wait_longer() {
     assert_eq!(take_over(&before, Millis(0)), None);
 }
 
+/// While nobody led, no server's word reached anybody.
+#[test]
+fn a_new_leader_gives_an_exposure_its_time_anew() {
+    let mut story = Story::begun(9, five_then_all());
+    story.tick();
+    assert_eq!(story.phase(), "exposing");
+    let deadline = story
+        .state
+        .rollout
+        .as_ref()
+        .unwrap()
+        .current()
+        .unwrap()
+        .deadline;
+    story.now = story.now + deadline;
+    let silence = Evidence::default();
+    let next = |state: &State, now| tick(state, &silence, &Verdict::Pass, now);
+    let paused = next(&story.state, story.now).unwrap().state;
+    assert_eq!(paused.rollout.unwrap().phase.name(), "paused");
+    story.state = take_over(&story.state, story.now).unwrap().state;
+    assert_eq!(next(&story.state, story.now), None);
+    assert!(next(&story.state, story.now + deadline).is_some());
+}
+
 #[test]
 fn pins_end_by_themselves() {
     let mut story = Story::of(3);
