@@ -29,7 +29,7 @@ const DONE_BY_THE_HARNESS: [&str; 3] = [
 ];
 
 /// What a command prints, and its exit code. A command that is not here is one that nobody has tried.
-const SAYS: [(&str, &str, i32); 29] = [
+const SAYS: [(&str, &str, i32); 42] = [
     ("etcdctl put /apisix/routes/1 ", "OK", 0),
     ("etcdctl del /apisix/routes/1", "1", 0),
     ("bellwether inspect ", "routes an agent forwards: 1", 0),
@@ -61,7 +61,18 @@ const SAYS: [(&str, &str, i32); 29] = [
     ("bellwether nodes", "IN SYNC", 0),
     ("bellwether status", "live", 0),
     ("bellwether settings", "listeners", 0),
+    ("bellwether release create -m \"say", "default@2", 0),
     ("bellwether release create -m", "default@1", 0),
+    ("bellwether fleet put cafe", "fleet cafe is defined", 0),
+    ("bellwether fleet list", "/cafe", 0),
+    ("bellwether fleet delete cafe", "deleted fleet cafe", 0),
+    ("bellwether fleet put default", "fleet default is defined", 0),
+    ("| bellwether put routes bye -f -", "created routes/bye", 0),
+    ("\"say goodbye\" --dry-run", "first", 0),
+    ("bellwether rollout start default@2", "default@2", 0),
+    ("bellwether rollout status", "default@2", 0),
+    ("bellwether rollout abort", "", 0),
+    ("bellwether rollout history", "not yet", 0),
     ("bellwether release list", "the shop opens", 0),
     ("bellwether release show 1", "native", 0),
     ("bellwether release diff 1 1", "CHANGE", 0),

@@ -1,12 +1,20 @@
 //! Owns the cutting of a release from what is in force in a fleet. Must not know: who asks for it, or how
 //! releases are kept.
 
+use std::time::Duration;
+
 use bellwether_rollout::Millis;
+use tokio::time::timeout;
 
 use super::{Cut, Header, ReleaseError, Releases};
 use crate::clock::unix_ms;
 use crate::fleet::Fleet;
+use crate::keys;
 use crate::views::render;
+
+/// How long a cut waits for changes that were made before it and have not arrived yet. Those that were made
+/// have arrived by then; only a store in which nothing of the fleet has changed says nothing in time.
+const CATCH_UP: Duration = Duration::from_millis(500);
 
 /// Why no release could be cut.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +36,7 @@ pub enum DraftError {
 /// # Errors
 /// There is nothing, or it could not be made or written. Then there is no new release.
 pub async fn cut(fleet: &Fleet, author: &str, reason: &str) -> Result<(Header, bool), DraftError> {
+    catch_up(fleet).await?;
     let Some((native, settings)) = fleet.views.in_force() else {
         return Err(DraftError::NothingInForce(fleet.name.clone()));
     };
@@ -54,4 +63,13 @@ pub async fn cut(fleet: &Fleet, author: &str, reason: &str) -> Result<(Header, b
         "release cut"
     );
     Ok((header, new))
+}
+
+/// Whoever writes and then cuts means what was written.
+async fn catch_up(fleet: &Fleet) -> Result<(), ReleaseError> {
+    let (_, now) = fleet.store.get(&keys::newest_release(&fleet.name)).await?;
+    let mut status = fleet.status.clone();
+    // Late is no reason to cut nothing: what is in force is cut.
+    let _ = timeout(CATCH_UP, status.wait_for(|status| status.synced_to >= now.0)).await;
+    Ok(())
 }
