@@ -62,6 +62,23 @@ async fn a_new_tenant_is_one_call() {
     assert_eq!(agent.get("/a").await.body, "up");
 }
 
+/// With one fleet every node is in it; when the one comes that a node names, the node goes there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_finds_its_fleet_that_comes_later() {
+    let up = Named::start("up").await;
+    let server = Server::embedded(&[]).await;
+    let agent = Agent::start("a", &[&server.xds], &["--fleet", "shop"]).await;
+    let other = Agent::start("b", &[&server.xds], &["--fleet", "nowhere"]).await;
+    server.nodes_in_sync(2).await;
+    run(&server, "fleet put shop --prefix /shop").await.ends(0);
+    is_served(&server, "shop").await;
+    put_route(&server, "shop", 1, "/a", &up.node()).await;
+    agent.answers("/a", 200, "up").await;
+    // Who names none that exists is not disturbed where it is.
+    put_route(&server, "default", 1, "/d", &up.node()).await;
+    other.answers("/d", 200, "up").await;
+}
+
 /// What can't be is refused, with the reason; nothing else is disturbed.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_can_not_be_a_fleet_is_refused() {

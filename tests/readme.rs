@@ -66,7 +66,11 @@ const SAYS: [(&str, &str, i32); 42] = [
     ("bellwether fleet put cafe", "fleet cafe is defined", 0),
     ("bellwether fleet list", "/cafe", 0),
     ("bellwether fleet delete cafe", "deleted fleet cafe", 0),
-    ("bellwether fleet put default", "fleet default is defined", 0),
+    (
+        "bellwether fleet put default",
+        "fleet default is defined",
+        0,
+    ),
     ("| bellwether put routes bye -f -", "created routes/bye", 0),
     ("\"say goodbye\" --dry-run", "first", 0),
     ("bellwether rollout start default@2", "default@2", 0),

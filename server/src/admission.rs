@@ -139,12 +139,20 @@ impl Admission for Fleets {
             }
             None => node.identity.is_empty(),
         };
-        if is_as_before {
-            return Ok(());
+        if !is_as_before {
+            return Err(Status::unavailable(
+                "what vouches for this node says something else of it now; it is to connect again",
+            ));
         }
-        Err(Status::unavailable(
-            "what vouches for this node says something else of it now; it is to connect again",
-        ))
+        // The only fleet takes everybody; a fleet that came later takes those who have always named it.
+        let named = &node.said.cluster;
+        let by_its_own_word = node.identity.is_empty() && *named != node.group;
+        if by_its_own_word && self.served.borrow().contains_key(named) {
+            return Err(Status::unavailable(format!(
+                "this node names fleet {named:?}, which is there now; it is to connect again"
+            )));
+        }
+        Ok(())
     }
 
     fn may_see(&self, peer: &Peer) -> Result<Option<String>, Status> {

@@ -93,7 +93,7 @@ pub async fn bind(args: &ServeArgs, key_of_env: Option<&str>) -> anyhow::Result<
     let discovery = Discovery {
         admission: Arc::new(Fleets::new(
             directory.served.clone(),
-            identities,
+            identities.noticing(&directory.served),
             args.port.secrets_for_anyone(),
         )),
         observer: Arc::new(XdsMetrics::new(&mut registry)),

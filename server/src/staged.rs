@@ -211,6 +211,17 @@ impl Staged {
         Some(forced)
     }
 
+    /// Whether this server knows the state, and has at hand what nodes get of which nothing else is said.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        let view = self.view.borrow();
+        let has = |view: &FleetView| {
+            let stable = view.state.stable;
+            stable.is_none_or(|stable| view.has(&stable.digest))
+        };
+        view.as_deref().is_some_and(has)
+    }
+
     /// What an operator has forced, while it holds.
     #[must_use]
     pub fn forced(&self) -> Option<Forced> {

@@ -20,6 +20,8 @@ const OURS: &str = "bellwether.";
 /// By a node's own word.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Said {
+    /// The group that it says it belongs to: `node.cluster`.
+    pub cluster: String,
     /// Texts in its metadata, and where it runs: `region`, `zone`, `sub_zone`.
     pub labels: BTreeMap<String, String>,
     /// What it had in force when it connected.
@@ -28,7 +30,10 @@ pub struct Said {
 
 /// What this node says.
 pub(crate) fn of(node: &Node) -> Said {
-    let mut said = Said::default();
+    let mut said = Said {
+        cluster: clean(&node.cluster),
+        ..Said::default()
+    };
     if let Some(locality) = &node.locality {
         let places = [
             ("region", &locality.region),

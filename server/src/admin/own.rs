@@ -138,7 +138,7 @@ pub(crate) async fn ready(State(state): State<AdminState>) -> Response {
         let unserved = match &fleet.serving {
             Serving::NotYet(..) => true,
             Serving::Direct => false,
-            Serving::Staged(staged) => staged.view.borrow().is_none(),
+            Serving::Staged(staged) => !staged.is_ready(),
         };
         unserved || fleet.status.borrow().revision == 0
     };

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 
 use super::rules::Rules;
 use super::tokens::Tokens;
+use crate::fleets::Served;
 
 /// What is known of a node, and not by its own word.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,25 +30,24 @@ pub struct Identities {
     pub rules: Option<watch::Receiver<Arc<Rules>>>,
     /// Which token is of which fleet.
     pub tokens: Option<watch::Receiver<Arc<Tokens>>>,
-    /// Changes after either did.
+    /// Changes after either did, or the fleets that are served.
     pub changes: Option<watch::Receiver<()>>,
 }
 
 impl Identities {
-    /// What there is now, and what becomes of it. A task says when it changes, for as long as anybody
-    /// wants to know.
+    /// What there is now. A task says when it changes, or when `served` does, for as long as anybody wants
+    /// to know.
     #[must_use]
-    pub fn follow(
-        rules: Option<watch::Receiver<Arc<Rules>>>,
-        tokens: Option<watch::Receiver<Arc<Tokens>>>,
-    ) -> Self {
+    pub fn noticing(self, served: &Served) -> Self {
         let (say, changes) = watch::channel(());
-        let (mut of_rules, mut of_tokens) = (rules.clone(), tokens.clone());
+        let (mut of_rules, mut of_tokens) = (self.rules.clone(), self.tokens.clone());
+        let mut of_fleets = Some(served.clone());
         tokio::spawn(async move {
             loop {
                 tokio::select! {
                     () = changed(&mut of_rules) => {}
                     () = changed(&mut of_tokens) => {}
+                    () = changed(&mut of_fleets) => {}
                     () = say.closed() => return,
                 }
                 say.send_replace(());
@@ -55,8 +55,7 @@ impl Identities {
         });
         Self {
             changes: Some(changes),
-            rules,
-            tokens,
+            ..self
         }
     }
 

@@ -56,7 +56,11 @@ pub(super) async fn identities(
             "no proxy gets secrets: --xds-listen is not a loopback address, and nothing says who a proxy is; see --xds-client-ca-file, --xds-token-file and --xds-secrets"
         );
     }
-    Ok(Identities::follow(rules, tokens))
+    Ok(Identities {
+        rules,
+        tokens,
+        changes: None,
+    })
 }
 
 /// Says what must be a mistake.

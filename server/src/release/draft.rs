@@ -70,6 +70,10 @@ async fn catch_up(fleet: &Fleet) -> Result<(), ReleaseError> {
     let (_, now) = fleet.store.get(&keys::newest_release(&fleet.name)).await?;
     let mut status = fleet.status.clone();
     // Late is no reason to cut nothing: what is in force is cut.
-    let _ = timeout(CATCH_UP, status.wait_for(|status| status.synced_to >= now.0)).await;
+    let _ = timeout(
+        CATCH_UP,
+        status.wait_for(|status| status.synced_to >= now.0),
+    )
+    .await;
     Ok(())
 }

@@ -92,6 +92,11 @@ impl FleetView {
         self.contents.get(&content).copied()
     }
 
+    /// Whether a release is at hand.
+    pub(super) fn has(&self, digest: &Digest) -> bool {
+        self.releases.contains_key(digest)
+    }
+
     /// The number of a release, if it is at hand.
     pub(super) fn seq_of(&self, digest: &Digest) -> Option<u64> {
         Some(self.releases.get(digest)?.ready.release.seq)
