@@ -45,7 +45,7 @@ async fn keys_written_by_etcdctl_route_requests() {
 
 /// A login costs etcd a bcrypt and a watch costs it memory; both are per server, not per proxy.
 #[tokio::test(flavor = "multi_thread")]
-async fn fifty_agents_cost_etcd_one_login_and_three_watches() {
+async fn fifty_agents_cost_etcd_one_login_and_four_watches() {
     let mut etcd = Etcd::start(EtcdOptions::default()).await;
     etcd.enable_auth("secret").await;
     let upstream = Named::start("up").await;
@@ -80,7 +80,7 @@ async fn fifty_agents_cost_etcd_one_login_and_three_watches() {
     }
     assert_eq!(etcd.calls("Authenticate").await - logins, 1);
     // One for the fleet's keys, one for its instances, and one for the settings of all fleets.
-    assert_eq!(self::watchers(&etcd).await - watchers, 3);
+    assert_eq!(self::watchers(&etcd).await - watchers, 4);
 }
 
 async fn watchers(etcd: &Etcd) -> u64 {
