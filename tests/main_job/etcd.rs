@@ -79,7 +79,7 @@ async fn fifty_agents_cost_etcd_one_login_and_four_watches() {
             .for_each(|line| println!("{line}"));
     }
     assert_eq!(etcd.calls("Authenticate").await - logins, 1);
-    // One for the fleet's keys, one for its instances, and one for the settings of all fleets.
+    // The keys of the fleet, its instances, the definitions of all fleets, and their settings.
     assert_eq!(self::watchers(&etcd).await - watchers, 4);
 }
 
