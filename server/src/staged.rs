@@ -11,6 +11,8 @@ mod proof;
 mod sight;
 mod status;
 mod stock;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -103,6 +105,8 @@ struct Worker {
     forced: watch::Receiver<Option<Forced>>,
     others: watch::Receiver<Arc<Others>>,
     instances: InstancesFeed,
+    /// How often an operator has said that the store is to be believed.
+    accepted: watch::Receiver<u64>,
     /// Those that the releases at hand show.
     laid: Instances,
     known: Option<Decided>,
@@ -156,6 +160,7 @@ pub fn serve(
     let worker = Worker {
         fleet: fleet.into(),
         releases: Releases::new(store.clone(), fleet),
+        accepted: operator.watch(),
         follower,
         choosers,
         views,
@@ -245,6 +250,8 @@ impl Worker {
                 }
                 Ok(()) = self.instances.changed() => self.on_instances(),
                 Ok(()) = self.forced.changed() => self.publish(),
+                // Nodes that have seen more than this server knows get what it knows from now on.
+                Ok(()) = self.accepted.changed() => self.publish(),
             }
         }
         error!(fleet = %self.fleet, "nothing follows the state of this fleet any more; its nodes keep what they have");
@@ -345,7 +352,8 @@ impl Worker {
                 self.loading.insert(release.seq);
                 self.load(release, LOAD_AGAIN);
             }
-            Ok(_) | Err(_) => {}
+            // What is wanted by now may have the same number.
+            Ok(_) | Err(_) => self.load_missing(),
         }
         self.publish();
     }
@@ -368,10 +376,13 @@ impl Worker {
         self.publish();
     }
 
+    /// As in [`crate::publish`], an operator's word opens a history of its own.
     fn position(&self) -> Position {
         let id = self.follower.health.borrow().id.clone();
         Position {
-            store: u64::from_str_radix(&id, 16).unwrap_or_default(),
+            store: u64::from_str_radix(&id, 16)
+                .unwrap_or_default()
+                .wrapping_add(*self.accepted.borrow()),
             revision: self.synced_to,
         }
     }
