@@ -35,6 +35,7 @@ use crate::keys;
 use crate::lane::{Instances, InstancesFeed};
 use crate::release::Releases;
 use crate::store::follow::{FollowOptions, Follower, Operator, follow};
+use crate::store::status::StoreState;
 use crate::store::{Batch, Change, KeyValue, Store};
 pub use count::Count;
 pub use fleet_view::FleetView;
@@ -107,6 +108,8 @@ struct Worker {
     instances: InstancesFeed,
     /// How often an operator has said that the store is to be believed.
     accepted: watch::Receiver<u64>,
+    /// How much of that is in force: each word opens a history of its own, as in [`crate::publish`].
+    history: u64,
     /// Those that the releases at hand show.
     laid: Instances,
     known: Option<Decided>,
@@ -161,6 +164,7 @@ pub fn serve(
         fleet: fleet.into(),
         releases: Releases::new(store.clone(), fleet),
         accepted: operator.watch(),
+        history: 0,
         follower,
         choosers,
         views,
@@ -250,8 +254,7 @@ impl Worker {
                 }
                 Ok(()) = self.instances.changed() => self.on_instances(),
                 Ok(()) = self.forced.changed() => self.publish(),
-                // Nodes that have seen more than this server knows get what it knows from now on.
-                Ok(()) = self.accepted.changed() => self.publish(),
+                Ok(()) = self.accepted.changed() => self.on_accepted(),
             }
         }
         error!(fleet = %self.fleet, "nothing follows the state of this fleet any more; its nodes keep what they have");
@@ -259,7 +262,17 @@ impl Worker {
         std::future::pending::<()>().await;
     }
 
+    /// Nodes that have seen more than this server knows get what it knows from now on. What is frozen is
+    /// read anew first: nodes must not be told of a generation that is none any more.
+    fn on_accepted(&mut self) {
+        if self.follower.health.borrow().state != StoreState::Frozen {
+            self.history = *self.accepted.borrow_and_update();
+            self.publish();
+        }
+    }
+
     fn on_batch(&mut self, batch: &Batch) {
+        self.history = *self.accepted.borrow();
         self.synced_to = batch.revision.0;
         let own = keys::state(&self.fleet);
         for change in &batch.changes {
@@ -376,13 +389,12 @@ impl Worker {
         self.publish();
     }
 
-    /// As in [`crate::publish`], an operator's word opens a history of its own.
     fn position(&self) -> Position {
         let id = self.follower.health.borrow().id.clone();
         Position {
             store: u64::from_str_radix(&id, 16)
                 .unwrap_or_default()
-                .wrapping_add(*self.accepted.borrow()),
+                .wrapping_add(self.history),
             revision: self.synced_to,
         }
     }
