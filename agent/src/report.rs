@@ -117,10 +117,8 @@ impl Reporter {
             tokio::select! {
                 heard = directives.message() => match heard {
                     Ok(Some(directive)) => {
-                        if let Some(asked) = self.hear(&directive).await {
-                            *every = asked;
-                            due = due.min(last + asked);
-                        }
+                        *every = self.hear(&directive).await;
+                        due = due.min(last + *every);
                     }
                     Ok(None) => return Status::unavailable("the server ended the stream"),
                     Err(status) => return status,
@@ -156,16 +154,19 @@ impl Reporter {
         }
     }
 
-    /// How often to report from now on, if the server has a wish.
-    async fn hear(&self, directive: &NodeDirective) -> Option<Duration> {
+    /// How often to report from now on.
+    async fn hear(&self, directive: &NodeDirective) -> Duration {
         let wish = Duration::from_millis(directive.probation_ms);
         // The agent is going down if nobody takes it.
         let _ = self.keeper.send(Ask::Length(wish)).await;
         if let Some(position) = Position::parse(&directive.position) {
             (self.position)(position);
         }
-        let every = Duration::from_millis(directive.report_every_ms);
-        (!every.is_zero()).then(|| every.max(EVERY_LEAST))
+        match directive.report_every_ms {
+            // What was wished for a rollout is over with it.
+            0 => EVERY,
+            millis => Duration::from_millis(millis).max(EVERY_LEAST),
+        }
     }
 }
 

@@ -19,6 +19,10 @@ use crate::time::Millis;
 /// another server to say that it is there.
 pub const GRACE: Duration = Duration::from_secs(15);
 
+/// How long a node must be gone until another server's word is taken that it has it. That word may be as
+/// old as it takes to be counted, written and read, and the node gone from there as well.
+const SETTLED: Duration = Duration::from_secs(8);
+
 /// Nodes that are told to other servers as gone. More than these are only counted.
 pub const MAX_DEPARTED: usize = 256;
 
@@ -111,7 +115,10 @@ impl Census {
         }
         let target = rollout.start.target.digest;
         for sighting in sightings {
-            let Some(role) = assign(&sighting.node, state).role() else {
+            let role = assign(&sighting.node, state).role();
+            let Some(role) = role.filter(|role| *role != Role::Pinned) else {
+                // It is here, and proves nothing from now on.
+                self.nodes.remove(&sighting.id);
                 continue;
             };
             let domain = rollout.domain(&sighting.node.labels).to_owned();
@@ -159,8 +166,9 @@ impl Census {
 
     /// Who is gone. Those that others have found are theirs from now on.
     fn miss(&mut self, evidence: &mut Evidence, elsewhere: &Elsewhere, now: Millis) -> Vec<u64> {
-        self.nodes
-            .retain(|id, tracked| tracked.seen == now || !elsewhere.found.contains(id));
+        self.nodes.retain(|id, tracked| {
+            now.since(tracked.seen) < SETTLED || !elsewhere.found.contains(id)
+        });
         let gone = self.nodes.iter().filter(|(_, one)| one.seen != now);
         let mut departed = Vec::new();
         for (id, tracked) in gone {

@@ -1,6 +1,7 @@
 //! Owns what is tried over all modules.
 
 mod assignment;
+mod census;
 mod explore;
 mod policies;
 mod scenarios;

@@ -11,6 +11,8 @@ mod proof;
 mod sight;
 mod status;
 mod stock;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -33,6 +35,7 @@ use crate::keys;
 use crate::lane::{Instances, InstancesFeed};
 use crate::release::Releases;
 use crate::store::follow::{FollowOptions, Follower, Operator, follow};
+use crate::store::status::StoreState;
 use crate::store::{Batch, Change, KeyValue, Store};
 pub use count::Count;
 pub use fleet_view::FleetView;
@@ -103,6 +106,10 @@ struct Worker {
     forced: watch::Receiver<Option<Forced>>,
     others: watch::Receiver<Arc<Others>>,
     instances: InstancesFeed,
+    /// How often an operator has said that the store is to be believed.
+    accepted: watch::Receiver<u64>,
+    /// How much of that is in force: each word opens a history of its own, as in [`crate::publish`].
+    history: u64,
     /// Those that the releases at hand show.
     laid: Instances,
     known: Option<Decided>,
@@ -156,6 +163,8 @@ pub fn serve(
     let worker = Worker {
         fleet: fleet.into(),
         releases: Releases::new(store.clone(), fleet),
+        accepted: operator.watch(),
+        history: 0,
         follower,
         choosers,
         views,
@@ -256,6 +265,7 @@ impl Worker {
                 }
                 Ok(()) = self.instances.changed() => self.on_instances(),
                 Ok(()) = self.forced.changed() => self.publish(),
+                Ok(()) = self.accepted.changed() => self.on_accepted(),
             }
         }
         error!(fleet = %self.fleet, "nothing follows the state of this fleet any more; its nodes keep what they have");
@@ -263,7 +273,17 @@ impl Worker {
         std::future::pending::<()>().await;
     }
 
+    /// Nodes that have seen more than this server knows get what it knows from now on. What is frozen is
+    /// read anew first: nodes must not be told of a generation that is none any more.
+    fn on_accepted(&mut self) {
+        if self.follower.health.borrow().state != StoreState::Frozen {
+            self.history = *self.accepted.borrow_and_update();
+            self.publish();
+        }
+    }
+
     fn on_batch(&mut self, batch: &Batch) {
+        self.history = *self.accepted.borrow();
         self.synced_to = batch.revision.0;
         let own = keys::state(&self.fleet);
         for change in &batch.changes {
@@ -356,7 +376,8 @@ impl Worker {
                 self.loading.insert(release.seq);
                 self.load(release, LOAD_AGAIN);
             }
-            Ok(_) | Err(_) => {}
+            // What is wanted by now may have the same number.
+            Ok(_) | Err(_) => self.load_missing(),
         }
         self.publish();
     }
@@ -382,7 +403,9 @@ impl Worker {
     fn position(&self) -> Position {
         let id = self.follower.health.borrow().id.clone();
         Position {
-            store: u64::from_str_radix(&id, 16).unwrap_or_default(),
+            store: u64::from_str_radix(&id, 16)
+                .unwrap_or_default()
+                .wrapping_add(self.history),
             revision: self.synced_to,
         }
     }

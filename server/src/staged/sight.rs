@@ -10,7 +10,7 @@ use bellwether::name::{Name, TypeUrl, Version};
 use bellwether::wire::native::{NodeReport, setback};
 use bellwether_rollout::Digest;
 use bellwether_rollout::census::Sighting;
-use bellwether_xds::nodes::{Identity, Reported, Seen};
+use bellwether_xds::nodes::{Identity, Reported, Seen, StreamState};
 use sha2::{Digest as _, Sha256};
 
 use super::fleet_view::{FleetView, Known};
@@ -32,20 +32,59 @@ pub(super) fn hash(id: &str) -> u64 {
         .fold(0, |hash, byte| hash << 8 | u64::from(*byte))
 }
 
-/// Every node once, as its newest stream shows it.
+/// The streams of one node: of those by its id, the newest, and what else it has on that connection. A
+/// client can follow each type on a stream of its own.
+struct Together<'a> {
+    newest: &'a Seen,
+    streams: Vec<&'a Seen>,
+}
+
+impl<'a> Together<'a> {
+    fn of(streams: &'a [Seen]) -> BTreeMap<&'a str, Self> {
+        let mut nodes: BTreeMap<&str, Self> = BTreeMap::new();
+        for stream in streams {
+            let known = nodes.entry(&stream.identity.id).or_insert(Self {
+                newest: stream,
+                streams: Vec::new(),
+            });
+            if stream.connected > known.newest.connected {
+                known.newest = stream;
+            }
+        }
+        for stream in streams {
+            if let Some(node) = nodes.get_mut(stream.identity.id.as_str())
+                && node.newest.identity.address == stream.identity.address
+            {
+                node.streams.push(stream);
+            }
+        }
+        nodes
+    }
+
+    fn states(&self) -> impl Iterator<Item = &'a StreamState> {
+        self.streams.iter().map(|stream| &stream.state)
+    }
+
+    /// What all of its streams were given last, if that is the same.
+    fn given(&self) -> Option<&'a str> {
+        let given = self.newest.state.given.as_deref();
+        given.filter(|_| self.states().all(|one| one.given.as_deref() == given))
+    }
+
+    /// Since when all of them have answered for it.
+    fn answered(&self) -> Option<Instant> {
+        let each: Option<Vec<Instant>> = self.states().map(|one| one.answered).collect();
+        each?.into_iter().max()
+    }
+}
+
+/// Every node once.
 pub(super) fn sightings(
     fleet: &FleetView,
     streams: &[Seen],
     reports: &[(Arc<Identity>, Reported)],
     now: Instant,
 ) -> Vec<Sighting> {
-    let mut newest: BTreeMap<&str, &Seen> = BTreeMap::new();
-    for stream in streams {
-        let known = newest.entry(stream.identity.id.as_str()).or_insert(stream);
-        if stream.connected > known.connected {
-            *known = stream;
-        }
-    }
     let mut last: BTreeMap<&str, &Reported> = BTreeMap::new();
     for (identity, reported) in reports {
         let known = last.entry(identity.id.as_str()).or_insert(reported);
@@ -53,35 +92,37 @@ pub(super) fn sightings(
             *known = reported;
         }
     }
-    let each = newest.into_iter();
-    each.filter_map(|(id, stream)| {
+    let each = Together::of(streams).into_iter();
+    each.filter_map(|(id, node)| {
         let reported = last.get(id).copied();
-        let silent = reported.is_some_and(|reported| now - reported.at > SILENCE);
-        (!silent).then(|| sighting(fleet, stream, reported, now))
+        let silent =
+            reported.is_some_and(|reported| now.saturating_duration_since(reported.at) > SILENCE);
+        (!silent).then(|| sighting(fleet, &node, reported, now))
     })
     .collect()
 }
 
 fn sighting(
     fleet: &FleetView,
-    stream: &Seen,
+    streams: &Together<'_>,
     reported: Option<&Reported>,
     now: Instant,
 ) -> Sighting {
-    let identity = &stream.identity;
-    let given = stream.state.given.as_deref();
+    let identity = &streams.newest.identity;
+    let given = streams.given();
     let node = fleet.node(&Known {
         identity,
-        connected: stream.connected,
+        connected: streams.newest.connected,
         given,
     });
     let given = given.and_then(digest_in);
-    let holds = given.filter(|_| stream.state.answered.is_some());
+    let answered = streams.answered();
+    let holds = given.filter(|_| answered.is_some());
     let rollout = fleet.state.rollout.as_ref();
     let probation = rollout.map_or(Duration::ZERO, |one| one.start.policy.probation);
     let report = reported.map(|reported| &*reported.report);
     let reports = identity.user_agent.starts_with(REPORTERS);
-    let since = stream.state.answered.unwrap_or(now);
+    let since = answered.unwrap_or(now);
     let stable = match (holds, report) {
         (Some(held), Some(report)) => {
             let has = in_force(fleet, report) == Some(held);
@@ -101,11 +142,22 @@ fn sighting(
         node,
         holds,
         stable,
-        rejected: given.filter(|given| rejects(fleet, stream, given)),
+        rejected: rejected(fleet, streams),
         failed: report.and_then(|report| failed(fleet, report)),
         requests: window.map_or(0, |window| window.requests),
         errors: window.map_or(0, |window| window.errors),
     }
+}
+
+/// The release of which any stream of a node rejects something; of several, the one being tried.
+fn rejected(fleet: &FleetView, streams: &Together<'_>) -> Option<Digest> {
+    let target = fleet.state.rollout.as_ref();
+    let target = target.map(|rollout| rollout.start.target.digest);
+    let each = streams.states().filter_map(|state| {
+        let given = digest_in(state.given.as_deref()?)?;
+        rejects(fleet, state, &given).then_some(given)
+    });
+    each.max_by_key(|digest| Some(*digest) == target)
 }
 
 fn in_force(fleet: &FleetView, report: &NodeReport) -> Option<Digest> {
@@ -129,7 +181,7 @@ fn failed(fleet: &FleetView, report: &NodeReport) -> Option<Digest> {
 
 /// Whether a node rejects something of what it was given that the other release of the rollout does not
 /// have. What it rejects of both says nothing about either.
-fn rejects(fleet: &FleetView, stream: &Seen, given: &Digest) -> bool {
+fn rejects(fleet: &FleetView, state: &StreamState, given: &Digest) -> bool {
     let other = fleet.state.rollout.as_ref().and_then(|rollout| {
         let target = rollout.start.target.digest;
         match target == *given {
@@ -137,7 +189,7 @@ fn rejects(fleet: &FleetView, stream: &Seen, given: &Digest) -> bool {
             false => Some(target),
         }
     });
-    let of_types = stream.state.types.iter().flat_map(|status| {
+    let of_types = state.types.iter().flat_map(|status| {
         let rejected = status.rejected.iter();
         rejected.map(|(name, why)| (&status.type_url, name, why.version))
     });
