@@ -15,5 +15,6 @@ pub mod process;
 pub mod programs;
 pub mod publisher;
 pub mod stream;
+pub mod supervised;
 #[cfg(test)]
 mod tests;
