@@ -5,3 +5,4 @@ mod dying;
 mod outages;
 mod rejected;
 mod rig;
+mod watched;
