@@ -14,6 +14,8 @@ pub mod ports;
 pub mod process;
 pub mod programs;
 pub mod publisher;
+pub mod source;
 pub mod stream;
+pub mod supervised;
 #[cfg(test)]
 mod tests;

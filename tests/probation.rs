@@ -2,7 +2,7 @@
 //! purpose.
 
 mod reports;
-mod rig;
+pub(crate) mod rig;
 
 use std::time::Duration;
 
@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 
 use crate::harness::ask::Named;
 use crate::harness::programs::{Agent, Server, eventually};
-use rig::{Supervised, is_stable, probation};
+use crate::harness::supervised::Supervised;
+use rig::{is_stable, probation};
 
 /// A route to one node.
 fn route(uri: &str, node: &str) -> Value {

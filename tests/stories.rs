@@ -1,7 +1,9 @@
 //! Rollouts as an operator lives through them: real servers on a real etcd, real agents and Envoys, the
 //! command line. Each is told in `docs/rollouts.md`. Must not know: how anything is decided.
 
+mod dying;
 mod lagging;
 mod outages;
 mod rejected;
 mod rig;
+mod watched;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
-use http::{Method, Request, Response};
+use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::service::service_fn;
 use hyper_util::client::legacy::Client;
@@ -90,6 +90,11 @@ pub struct Named {
 
 impl Named {
     pub async fn start(name: &'static str) -> Self {
+        Self::answering(200, name).await
+    }
+
+    /// The same, with this status.
+    pub async fn answering(status: u16, name: &'static str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let served = Arc::new(AtomicU64::new(0));
@@ -100,7 +105,9 @@ impl Named {
                 tokio::spawn(async move {
                     let service = service_fn(move |_| {
                         count.fetch_add(1, Ordering::Relaxed);
-                        async move { Ok::<_, Infallible>(Response::new(Full::new(Bytes::from(name)))) }
+                        let mut answer = Response::new(Full::new(Bytes::from(name)));
+                        *answer.status_mut() = StatusCode::from_u16(status).unwrap();
+                        async move { Ok::<_, Infallible>(answer) }
                     });
                     let builder =
                         hyper_util::server::conn::auto::Builder::new(TokioExecutor::new());

@@ -1,81 +1,13 @@
-//! Owns the tests of gates that are asked elsewhere: a small server stands for a Prometheus and for a
-//! webhook, and answers as it is told.
+//! Owns the tests of gates that are asked elsewhere.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::IntoResponse;
-use axum::routing::{get, post};
 use bellwether_rollout::policy::{Gate, Policy};
 use bellwether_rollout::state::{Pause, Phase};
-use tokio::sync::watch;
 
 use super::rig::{Member, Nodes, embedded, policy, two_releases};
 use crate::harness::programs::eventually;
-
-/// What it answers: status and body; and what it was asked last.
-struct Source {
-    url: String,
-    answer: watch::Sender<(u16, String)>,
-    asked: watch::Receiver<String>,
-    task: tokio::task::JoinHandle<()>,
-}
-
-#[derive(Clone)]
-struct Told {
-    answer: watch::Receiver<(u16, String)>,
-    asked: Arc<watch::Sender<String>>,
-}
-
-impl Source {
-    async fn start(status: u16, body: &str) -> Self {
-        let (answer, answers) = watch::channel((status, body.to_owned()));
-        let (ask, asked) = watch::channel(String::new());
-        let told = Told {
-            answer: answers,
-            asked: Arc::new(ask),
-        };
-        async fn say(State(told): State<Told>, body: String) -> impl IntoResponse {
-            told.asked.send_replace(body);
-            let (status, body) = told.answer.borrow().clone();
-            (StatusCode::from_u16(status).unwrap(), body)
-        }
-        let routes = Router::new()
-            .route("/api/v1/query", get(say))
-            .route("/hook", post(say))
-            .with_state(told);
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let task = tokio::spawn(async move {
-            axum::serve(listener, routes).await.unwrap();
-        });
-        Self {
-            url,
-            answer,
-            asked,
-            task,
-        }
-    }
-
-    fn says(&self, status: u16, body: &str) {
-        self.answer.send_replace((status, body.to_owned()));
-    }
-}
-
-impl Drop for Source {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
-}
-
-fn value(value: &str) -> String {
-    format!(
-        r#"{{"status":"success","data":{{"resultType":"vector","result":[{{"metric":{{}},"value":[1,"{value}"]}}]}}}}"#
-    )
-}
+use crate::harness::source::{Source, value};
 
 fn gated(gate: Gate) -> Policy {
     let mut policy = policy(Duration::from_secs(1));
@@ -104,7 +36,7 @@ async fn begun(policy: Policy) -> (crate::store::Subject, Member) {
 
 #[tokio::test]
 async fn a_source_of_metrics_that_dies_pauses_and_never_promotes() {
-    let source = Source::start(200, &value("0.1")).await;
+    let mut source = Source::start(200, &value("0.1")).await;
     let mut policy = gated(query(&source));
     policy.stages[0].bake = Duration::from_secs(20);
     let (_folder, member) = begun(policy).await;
@@ -121,7 +53,7 @@ async fn a_source_of_metrics_that_dies_pauses_and_never_promotes() {
         .await
     };
     verdict("pass").await;
-    drop(source);
+    source.kill();
     let reason = verdict("inconclusive").await;
     assert!(reason.contains("can't be reached"), "{reason}");
     let paused = member.reaches("paused").await.state.rollout.unwrap();
