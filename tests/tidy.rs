@@ -225,7 +225,7 @@ fn the_words_of_a_module_stay_in_it() {
     };
     only("etcd_client", &["server/src/store/etcd"]);
     only("redb::", &["server/src/store/embedded"]);
-    only("\"/bellwether/", &["server/src/keys.rs"]);
+    only("\"/bellwether/", &["server/src/keys"]);
     only(
         "\"ssls\"",
         &[
