@@ -2,6 +2,8 @@
 //! command line. Each is told in `docs/rollouts.md`. Must not know: how anything is decided.
 
 mod lagging;
+mod modes;
 mod outages;
 mod rejected;
+mod restored;
 mod rig;

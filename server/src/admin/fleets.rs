@@ -20,6 +20,7 @@ use crate::adopt::{AdoptError, adopt};
 use crate::fleet::{DEFAULT_FLEET, Fleet};
 use crate::fleets::{Definition, Directory, Mode, check_name};
 use crate::keys;
+use crate::rollouts::Line;
 use crate::store::{Revision, Write};
 
 /// How long the first release of a fleet that becomes staged may take to be written.
@@ -86,6 +87,12 @@ pub(crate) async fn put(
         .check(&name, &definition)
         .map_err(Problem::Refused)?;
     let served = state.fleets.borrow().get(&name).cloned();
+    if let Some(fleet) = served
+        .as_ref()
+        .filter(|fleet| becomes_direct(fleet, &definition))
+    {
+        nothing_is_under_way(fleet).await?;
+    }
     // Nodes that come later must find what those have that are there.
     if let Some(fleet) = served.filter(|fleet| becomes_staged(fleet, &definition)) {
         bounded(PATIENCE, adopt(&fleet, "admin")).await?;
@@ -109,6 +116,24 @@ pub(crate) async fn put(
         answer::with_status(status, &shown),
         revision,
     ))
+}
+
+fn becomes_direct(fleet: &Fleet, definition: &Definition) -> bool {
+    fleet.definition.mode == Mode::Staged && definition.mode == Mode::Direct
+}
+
+/// What is being tried on a few nodes must not reach all because of how the fleet is served; and nobody
+/// could end it then.
+async fn nothing_is_under_way(fleet: &Fleet) -> Result<(), Problem> {
+    let line = Line::new(fleet.store.clone(), &fleet.name);
+    let current = bounded(PATIENCE, line.load()).await?;
+    match current.state.rollout {
+        None => Ok(()),
+        Some(rollout) => Err(Problem::Refused(format!(
+            "fleet {:?} can't become direct while its rollout {} is under way: abort it, or wait until it is over",
+            fleet.name, rollout.id
+        ))),
+    }
 }
 
 fn becomes_staged(fleet: &Fleet, definition: &Definition) -> bool {
