@@ -1,7 +1,5 @@
 //! Owns a fleet in staged mode for the tests: servers, agents, and what is asked of them.
 
-use std::fmt::Write as _;
-
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -203,14 +201,5 @@ impl Shop {
             (have == self.agents.len() && given.len() == have).then_some(())
         })
         .await;
-    }
-
-    /// Everything that the servers have said, for a test that fails.
-    pub(super) fn logs(&self) -> String {
-        let mut all = String::new();
-        for (at, server) in self.servers.iter().enumerate() {
-            let _ = write!(all, "--- server {at}\n{}", server.log());
-        }
-        all
     }
 }
