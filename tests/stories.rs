@@ -3,7 +3,9 @@
 
 mod dying;
 mod lagging;
+mod modes;
 mod outages;
 mod rejected;
+mod restored;
 mod rig;
 mod watched;

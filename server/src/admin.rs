@@ -208,14 +208,17 @@ fn of_rollouts() -> Router<AdminState> {
 }
 
 /// Lets in who may come in, and dresses every answer.
-async fn gate(State(state): State<AdminState>, request: Request, next: Next) -> Response {
+async fn gate(State(state): State<AdminState>, mut request: Request, next: Next) -> Response {
     let mut response = if request.method() == Method::OPTIONS {
         ().into_response()
     } else if state.is_open(request.uri().path()) {
         next.run(request).await
     } else {
         match auth::authorize(&state.keys, &request) {
-            Ok(()) => next.run(request).await,
+            Ok(role) => {
+                request.extensions_mut().insert(role);
+                next.run(request).await
+            }
             Err(problem) => problem.into_response(),
         }
     };

@@ -127,8 +127,8 @@ fn digest(key: &str) -> [u8; 32] {
     Sha256::digest(key.as_bytes()).into()
 }
 
-/// Whether this request may go on.
-pub(crate) fn authorize(keys: &Keys, request: &Request) -> Result<(), Problem> {
+/// By whose key this request may go on, if it may.
+pub(crate) fn authorize(keys: &Keys, request: &Request) -> Result<Role, Problem> {
     let refused = |description| Err(Problem::Unauthorized { description });
     let Some(key) = offered_key(request) else {
         return refused("missing apikey");
@@ -137,7 +137,7 @@ pub(crate) fn authorize(keys: &Keys, request: &Request) -> Result<(), Problem> {
     match keys.role(&key) {
         None => refused("wrong apikey"),
         Some(Role::Viewer) if !reads => refused("invalid method for role viewer"),
-        Some(Role::Viewer | Role::Admin) => Ok(()),
+        Some(role) => Ok(role),
     }
 }
 

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
@@ -12,23 +13,31 @@ use serde_json::{Value, json};
 
 use super::access::{Access, bounded};
 use super::answer::{self, Problem};
+use super::auth::Role;
 use super::own::list_of;
 use super::precondition::Precondition;
 use super::settings::swap;
 use super::{AdminState, body};
 use crate::adopt::{AdoptError, adopt};
 use crate::fleet::{DEFAULT_FLEET, Fleet};
-use crate::fleets::{Definition, Directory, Mode, check_name};
+use crate::fleets::{Definition, Directory, Mode, PolicyChoice, check_name};
 use crate::keys;
+use crate::rollouts::{Line, status};
 use crate::store::{Revision, Write};
 
 /// How long the first release of a fleet that becomes staged may take to be written.
 const PATIENCE: Duration = Duration::from_secs(45);
 
 /// `GET /v1/fleets`
-pub(crate) async fn list(State(state): State<AdminState>) -> Response {
+pub(crate) async fn list(
+    State(state): State<AdminState>,
+    Extension(role): Extension<Role>,
+) -> Response {
     let fleets = state.fleets.borrow().clone();
-    let mut list: Vec<Value> = fleets.values().map(|fleet| shown(&state, fleet)).collect();
+    let mut list: Vec<Value> = fleets
+        .values()
+        .map(|fleet| shown(&state, fleet, role))
+        .collect();
     for (name, problem) in problems(&state) {
         if !fleets.contains_key(&name) {
             list.push(json!({ "name": name, "problem": problem }));
@@ -40,10 +49,11 @@ pub(crate) async fn list(State(state): State<AdminState>) -> Response {
 /// `GET /v1/fleets/{fleet}`
 pub(crate) async fn get(
     State(state): State<AdminState>,
+    Extension(role): Extension<Role>,
     Path(name): Path<String>,
 ) -> Result<Response, Problem> {
     let fleet = state.fleet(&name)?;
-    Ok(answer::json(&shown(&state, &fleet)))
+    Ok(answer::json(&shown(&state, &fleet, role)))
 }
 
 fn problems(state: &AdminState) -> Vec<(String, String)> {
@@ -54,8 +64,17 @@ fn problems(state: &AdminState) -> Vec<(String, String)> {
         .collect()
 }
 
-fn shown(state: &AdminState, fleet: &Fleet) -> Value {
-    let mut shown = json!(*fleet.definition);
+/// Whoever may write it must see it as it is; others need no passwords.
+fn shown_to(role: Role, definition: &Definition) -> Value {
+    let mut definition = definition.clone();
+    if let (Role::Viewer, Some(PolicyChoice::Written(written))) = (role, &mut definition.policy) {
+        status::hide(&mut written.stages);
+    }
+    json!(definition)
+}
+
+fn shown(state: &AdminState, fleet: &Fleet, role: Role) -> Value {
+    let mut shown = shown_to(role, &fleet.definition);
     shown["name"] = json!(fleet.name);
     shown["admin"] = json!(match fleet.name.as_str() {
         DEFAULT_FLEET => "/apisix/admin".to_owned(),
@@ -86,6 +105,12 @@ pub(crate) async fn put(
         .check(&name, &definition)
         .map_err(Problem::Refused)?;
     let served = state.fleets.borrow().get(&name).cloned();
+    if let Some(fleet) = served
+        .as_ref()
+        .filter(|fleet| becomes_direct(fleet, &definition))
+    {
+        nothing_is_under_way(fleet).await?;
+    }
     // Nodes that come later must find what those have that are there.
     if let Some(fleet) = served.filter(|fleet| becomes_staged(fleet, &definition)) {
         bounded(PATIENCE, adopt(&fleet, "admin")).await?;
@@ -109,6 +134,24 @@ pub(crate) async fn put(
         answer::with_status(status, &shown),
         revision,
     ))
+}
+
+fn becomes_direct(fleet: &Fleet, definition: &Definition) -> bool {
+    fleet.definition.mode == Mode::Staged && definition.mode == Mode::Direct
+}
+
+/// What is being tried on a few nodes must not reach all because of how the fleet is served; and nobody
+/// could end it then.
+async fn nothing_is_under_way(fleet: &Fleet) -> Result<(), Problem> {
+    let line = Line::new(fleet.store.clone(), &fleet.name);
+    let current = bounded(PATIENCE, line.load()).await?;
+    match current.state.rollout {
+        None => Ok(()),
+        Some(rollout) => Err(Problem::Refused(format!(
+            "fleet {:?} can't become direct while its rollout {} is under way: abort it, or wait until it is over",
+            fleet.name, rollout.id
+        ))),
+    }
 }
 
 fn becomes_staged(fleet: &Fleet, definition: &Definition) -> bool {
@@ -171,5 +214,25 @@ impl From<AdoptError> for Problem {
             AdoptError::Draft(error) => error.into(),
             AdoptError::Line(error) => error.into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn passwords_of_gates_are_shown_to_nobody_who_only_looks() {
+        let text = r#"{"prefix": "/shop", "policy": {"name": "ours", "stages": [{"name": "all",
+            "percent": 100, "bake": "1s", "gates": [{"webhook": {"name": "ask",
+            "url": "http://user:secret@127.0.0.1:9/?token=secret"}}]}]}}"#;
+        let definition = Definition::parse(text.as_bytes()).unwrap();
+        let all = shown_to(Role::Admin, &definition).to_string();
+        assert!(all.contains("user:secret@"), "{all}");
+        let less = shown_to(Role::Viewer, &definition).to_string();
+        assert!(
+            less.contains("127.0.0.1:9") && !less.contains("secret"),
+            "{less}"
+        );
     }
 }

@@ -84,6 +84,13 @@ fn of_fleet(request: &Request, nodes: &mut Vec<NodeView>) {
     }
 }
 
+/// The nodes of a fleet that are connected to this server.
+pub(super) async fn nodes_of(state: &AdminState, fleet: &str) -> Result<Vec<NodeView>, Problem> {
+    let mut nodes = bounded(state.nodes.list()).await?;
+    nodes.retain(|node| node.group == fleet);
+    Ok(nodes)
+}
+
 /// `GET /v1/nodes`
 pub(crate) async fn nodes(
     State(state): State<AdminState>,

@@ -7,17 +7,19 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::response::Response;
-use bellwether_rollout::content::{self, Changed, Item};
+use bellwether_rollout::content::{self, Changed, Item, View};
+use bellwether_xds::nodes::NodeView;
 use http::StatusCode;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::access::{aside, bounded};
 use super::answer::{self, Problem};
-use super::own::list_of;
+use super::own::{list_of, nodes_of};
 use super::{AdminState, body};
 use crate::fleet::Fleet;
 use crate::release::{DraftError, Header, ReleaseError, Releases, cut};
+use crate::views::Secrets;
 
 /// Characters of a reason, or of an author's name.
 const TEXT_MAX: usize = 1_000;
@@ -87,7 +89,8 @@ pub(crate) async fn get(
     Ok(answer::json(&shown))
 }
 
-/// `GET /v1/fleets/{fleet}/releases/{before}/diff/{after}`
+/// `GET /v1/fleets/{fleet}/releases/{before}/diff/{after}`, with how many of the nodes that are connected
+/// to this server it touches: those whose kind of client is sent anything else.
 pub(crate) async fn diff(
     State(state): State<AdminState>,
     Path((fleet, before, after)): Path<(String, String, String)>,
@@ -100,14 +103,29 @@ pub(crate) async fn diff(
     let diff = aside(move || content::diff(&old, &new)).await?;
     let touched: BTreeSet<&str> = diff.changed.iter().map(|one| one.view.name()).collect();
     let changed: Vec<Value> = diff.changed.iter().map(change).collect();
+    let nodes = nodes_of(&state, &fleet.name).await?;
+    let is_touched = |node: &&NodeView| touched.contains(view_of(&fleet, node).name());
     Ok(answer::json(&json!({
         "from": shown(&fleet, &from),
         "to": shown(&fleet, &to),
         "clients": touched,
+        "nodes": {
+            "touched": nodes.iter().filter(is_touched).count(),
+            "connected": nodes.len(),
+        },
         "same": diff.same,
         "total": changed.len(),
         "list": changed,
     })))
+}
+
+/// What is made for a client as this node is one.
+fn view_of(fleet: &Fleet, node: &NodeView) -> View {
+    let secrets = match node.withheld.is_empty() {
+        true => Secrets::Given,
+        false => Secrets::Withheld,
+    };
+    fleet.views.view(&node.user_agent, secrets)
 }
 
 fn of(fleet: &Fleet) -> Releases {

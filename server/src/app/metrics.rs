@@ -1,5 +1,7 @@
 //! Owns the metrics of fleets and how all metrics become text. Must not know: who scrapes them.
 
+mod staged;
+
 use std::sync::Arc;
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -10,6 +12,7 @@ use prometheus_client::registry::Registry;
 
 use crate::fleet::{FleetStatus, StoreState};
 use crate::fleets::Served;
+use staged::StagedGauges;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct OfFleet {
@@ -141,10 +144,16 @@ pub(super) fn text(
 ) -> Arc<dyn Fn() -> String + Send + Sync> {
     let gauges = FleetGauges::default();
     gauges.register(&mut registry);
+    let staged_gauges = StagedGauges::default();
+    staged_gauges.register(&mut registry);
     Arc::new(move || {
         gauges.clear();
+        staged_gauges.clear();
         for fleet in fleets.borrow().values() {
             gauges.set(&fleet.status.borrow());
+            if let Some(staged) = fleet.staged() {
+                staged_gauges.set(staged);
+            }
         }
         let mut text = String::new();
         encode(&mut text, &registry).expect("writing to a string does not fail");

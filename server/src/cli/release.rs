@@ -195,6 +195,12 @@ async fn diff(
             "bytes_after",
         ];
         print_list(io, &body, "change", &fields)?;
+        if body["total"] != 0 {
+            let (touched, all) = (&body["nodes"]["touched"], &body["nodes"]["connected"]);
+            io.line(format_args!(
+                "touches {touched} of the {all} nodes that are connected to this server"
+            ))?;
+        }
     }
     Ok(match body["list"].as_array() {
         Some(changed) if !changed.is_empty() => Exit::Failed,

@@ -5,7 +5,7 @@ mod plan;
 mod waits;
 
 use bellwether_rollout::evidence::Counts;
-use bellwether_rollout::policy::{Gate, Policy};
+use bellwether_rollout::policy::{Gate, Policy, Stage};
 use bellwether_rollout::state::{Hold, Phase, Rollout, Start};
 use bellwether_rollout::{Evidence, Millis, Release, State};
 use serde_json::{Value, json};
@@ -204,14 +204,18 @@ pub fn hold(hold: &Hold) -> Value {
 #[must_use]
 pub fn policy(policy: &Policy) -> Value {
     let mut policy = policy.clone();
-    let gates = policy.stages.iter_mut().flat_map(|stage| &mut stage.gates);
-    for gate in gates {
+    hide(&mut policy.stages);
+    json!(policy)
+}
+
+/// Takes out of addresses what may be a secret.
+pub fn hide(stages: &mut [Stage]) {
+    for gate in stages.iter_mut().flat_map(|stage| &mut stage.gates) {
         match gate {
             Gate::Health { .. } => {}
             Gate::Query { url, .. } | Gate::Webhook { url, .. } => *url = gates::shown_url(url),
         }
     }
-    json!(policy)
 }
 
 /// Why a policy can't be used here.

@@ -25,6 +25,10 @@ use crate::store::{Commit, Revision, StoreError};
 /// How often it is looked whether time alone changes something.
 const LOOK: Duration = Duration::from_secs(1);
 
+/// How long what this one wrote may take to be told to it. If it never is, the store is one of an earlier
+/// time, and what it says counts.
+const TOLD: Duration = Duration::from_secs(10);
+
 /// Looks after one fleet. It ends with the term.
 pub(super) struct Steward {
     context: Arc<Context>,
@@ -34,6 +38,8 @@ pub(super) struct Steward {
     gates: Gates,
     /// What this one wrote last: nothing is concluded from what was before.
     written: Revision,
+    /// When.
+    wrote: Instant,
     took_over: bool,
     trouble: Option<String>,
     /// Work that takes longer, one of a kind at a time.
@@ -52,6 +58,7 @@ impl Steward {
             since: term.since,
             gates: Gates::default(),
             written: Revision(0),
+            wrote: now,
             took_over: false,
             trouble: None,
             aside: JoinSet::new(),
@@ -68,7 +75,8 @@ impl Steward {
         loop {
             let state = states.borrow_and_update().clone();
             // What this one reads from it is what the others will: it is all that was written.
-            if state.live && state.revision >= self.written {
+            let is_told = state.revision >= self.written || self.wrote.elapsed() > TOLD;
+            if state.live && is_told {
                 self.look(&state).await;
             }
             self.tell();
@@ -137,7 +145,7 @@ impl Steward {
         match self.line.write(current, step, who, vec![term.fence]).await {
             Ok(Commit::Applied(at)) => {
                 self.took_over = true;
-                self.written = at;
+                (self.written, self.wrote) = (at, Instant::now());
                 self.trouble = None;
                 line::log(&self.fleet.name, who, &step.events);
             }
