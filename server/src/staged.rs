@@ -306,6 +306,10 @@ impl Worker {
         for release in wanted {
             if self.stock.get(&release.digest).is_none() && self.loading.insert(release.seq) {
                 self.load(release, Duration::ZERO);
+                if self.stock.is_empty() {
+                    // The others wait for it: made of it, they share what is the same.
+                    break;
+                }
             }
         }
     }
@@ -347,6 +351,7 @@ impl Worker {
             }
             Ok(_) | Err(_) => {}
         }
+        self.load_missing();
         self.publish();
     }
 
