@@ -344,7 +344,7 @@ fn every_benchmark_of_the_readme_is_run() {
         .split('`')
         .filter(|code| code.starts_with("cargo bench "))
         .collect();
-    assert_eq!(named.len(), 2, "{named:?}");
+    assert_eq!(named.len(), 3, "{named:?}");
     for command in named {
         assert!(ci.contains(command), "{command:?} is not in .ci/run");
     }

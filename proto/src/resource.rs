@@ -126,6 +126,11 @@ impl Resource {
         expiring
     }
 
+    /// Whether it is what `other` is, whatever parents have warmed either.
+    pub(crate) fn is_same(&self, other: &Self) -> bool {
+        self.content == other.content && self.id == other.id && self.refers == other.refers
+    }
+
     pub(crate) fn is_warmed_by(&self, parents: SetVersion) -> bool {
         self.version == self.content.warmed_by(parents)
     }

@@ -188,9 +188,10 @@ impl Snapshot {
             .map_err(Inconsistent)
     }
 
-    /// What must change so that exactly `resources` are left.
+    /// What must change so that exactly `resources` are left. What is there already stays as it is, and is
+    /// shared by both.
     #[must_use]
-    pub fn changes_to(&self, resources: Vec<Resource>) -> Changes {
+    pub fn changes_to(&self, mut resources: Vec<Resource>) -> Changes {
         let ids: BTreeSet<&ResourceId> = resources.iter().map(Resource::id).collect();
         let all = self.types().flat_map(|published| published.set().iter());
         let removals = all
@@ -198,10 +199,18 @@ impl Snapshot {
             .filter(|id| !ids.contains(id))
             .cloned()
             .collect();
+        // Whoever names one twice is to be told.
+        if ids.len() == resources.len() {
+            resources.retain(|new| !self.get(new.id()).is_some_and(|old| old.is_same(new)));
+        }
         Changes {
             removals,
             upserts: resources,
         }
+    }
+
+    fn get(&self, id: &ResourceId) -> Option<&Arc<Resource>> {
+        self.types.get(&id.type_url)?.set().get(&id.name)
     }
 
     fn advance(

@@ -337,6 +337,10 @@ impl Worker {
         for release in wanted {
             if self.stock.get(&release.digest).is_none() && self.loading.insert(release.seq) {
                 self.load(release, Duration::ZERO);
+                if self.stock.is_empty() {
+                    // The others wait for it: made of it, they share what is the same.
+                    break;
+                }
             }
         }
     }
@@ -379,6 +383,7 @@ impl Worker {
             // What is wanted by now may have the same number.
             Ok(_) | Err(_) => self.load_missing(),
         }
+        self.load_missing();
         self.publish();
     }
 

@@ -62,7 +62,7 @@ impl<'a> Draft<'a> {
     fn get(&self, id: &ResourceId) -> Option<&Arc<Resource>> {
         match self.sets.get(&id.type_url) {
             Some(set) => set.get(&id.name),
-            None => self.base.published(&id.type_url)?.set().get(&id.name),
+            None => self.base.get(id),
         }
     }
 

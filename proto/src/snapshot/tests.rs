@@ -183,3 +183,45 @@ fn a_snapshot_can_have_a_version_of_its_own() {
     assert_eq!(version(&next, TypeUrl::CLUSTER), "v2");
     assert!(next.published(&TypeUrl::ROUTE).unwrap().set().is_empty());
 }
+
+/// What two releases have in common is there once, and what leads from one to the other costs what
+/// differs.
+#[test]
+fn what_is_there_already_is_not_put_in_again() {
+    let endpoints = || {
+        let id = id(TypeUrl::ENVOY_ENDPOINTS, "a");
+        Resource::from_encoded(id, b"endpoints", Vec::new())
+    };
+    let warming = || {
+        let refers = vec![id(TypeUrl::ENVOY_ENDPOINTS, "a")];
+        Resource::from_encoded(id(TypeUrl::ENVOY_CLUSTER, "a"), b"1", refers)
+    };
+    let all = || vec![cluster("a", "1"), cluster("b", "1"), endpoints(), warming()];
+    let first = Snapshot::default().replace("v1", all()).unwrap();
+    assert!(first.changes_to(all()).is_empty());
+
+    let mut more = all();
+    more[1] = cluster("b", "2");
+    let changes = first.changes_to(more);
+    assert_eq!(changes.upserts, [cluster("b", "2")]);
+    let next = first.next("v2", changes).unwrap();
+    let shared = |t: TypeUrl, name: &str| {
+        let of = |s: &Snapshot| s.get(&id(t.clone(), name)).unwrap().clone();
+        Arc::ptr_eq(&of(&first), &of(&next))
+    };
+    assert!(shared(TypeUrl::CLUSTER, "a") && !shared(TypeUrl::CLUSTER, "b"));
+    assert!(shared(TypeUrl::ENVOY_ENDPOINTS, "a"));
+
+    // Bytes are not all there is to a resource.
+    let mut expiring = all();
+    expiring[0] = cluster("a", "1").with_ttl(std::time::Duration::from_secs(1));
+    assert_eq!(first.changes_to(expiring).upserts.len(), 1);
+    let refers = vec![id(TypeUrl::CLUSTER, "b")];
+    let referring = Resource::from_encoded(id(TypeUrl::CLUSTER, "a"), b"1", refers);
+    let mut other = all();
+    other[0] = referring;
+    assert_eq!(first.changes_to(other).upserts.len(), 1);
+    // What is named twice is refused, whatever of it is there already.
+    let twice = vec![cluster("a", "1"), cluster("a", "2")];
+    assert!(first.replace("v2", twice).is_err());
+}

@@ -44,6 +44,16 @@ fn native_of(view: View) -> View {
     }
 }
 
+/// The view of the same clients where something vouches for them. It stands before the other one in
+/// [`View::ALL`].
+fn vouched_for(view: View) -> View {
+    match view {
+        View::Native | View::NativeWithoutSecrets => View::Native,
+        View::Envoy | View::EnvoyWithoutSecrets => View::Envoy,
+        View::Grpc | View::GrpcWithoutSecrets => View::Grpc,
+    }
+}
+
 /// Whom a view is translated for; `None`: it is native.
 fn client_of(view: View) -> Option<Client> {
     match view {
@@ -65,7 +75,8 @@ pub(super) fn digest_in(name: &str) -> Option<Digest> {
 
 impl Ready {
     /// Makes a release ready. Made of an earlier one, so that they share what is the same, and so that the
-    /// difference between the two costs what differs.
+    /// difference between the two costs what differs. Without one, what is made for clients that nothing
+    /// vouches for is made of what the others get: it is nearly the same.
     ///
     /// # Errors
     /// What it holds makes no snapshot, which is a defect of the server that cut it.
@@ -76,9 +87,10 @@ impl Ready {
         items: &[Item],
         earlier: Option<&Self>,
     ) -> Result<Self, Inconsistent> {
-        let mut made = BTreeMap::new();
+        let mut made: BTreeMap<View, Snapshot> = BTreeMap::new();
         for view in View::ALL {
             let before = earlier.and_then(|earlier| earlier.made.get(&view));
+            let before = before.or_else(|| made.get(&vouched_for(view)));
             let before = before.cloned().unwrap_or_default();
             let of_view = items.iter().filter(|item| item.view == view);
             let resources = of_view.map(Item::resource).collect();
@@ -162,6 +174,10 @@ impl Stock {
 
     pub(super) fn all(&self) -> impl Iterator<Item = &Arc<Ready>> {
         self.ready.values()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.ready.is_empty()
     }
 
     /// One to make another of.

@@ -1,18 +1,20 @@
 //! Owns the server that is measured: a process of its own, over an embedded store that is filled before
-//! it starts. Must not know: the load.
+//! it starts. Must not know: the load, or what is measured.
 
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, ExitCode, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bellwether_server::store::embedded::{EmbeddedOptions, EmbeddedStore};
+use bellwether_server::store::{Store, Txn, Write};
 use bytes::Bytes;
-use http::Request;
+use http::{Request, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
+use serde_json::Value;
 
 /// The first argument of a process that is the server.
 pub(crate) const ROLE: &str = "server";
@@ -28,11 +30,6 @@ pub(crate) async fn run(mut args: Vec<OsString>) -> ExitCode {
     args.drain(..2);
     let name = OsString::from("bellwether");
     bellwether_server::program::run(std::iter::once(name).chain(args).collect()).await
-}
-
-/// A route's value; `change` makes it another.
-pub(crate) fn route(n: usize, change: usize) -> String {
-    format!(r#"{{"uri":"/bench/{n}","desc":"{change}","priority":{change},"upstream_id":"1"}}"#)
 }
 
 /// The process, and where it listens.
@@ -51,11 +48,12 @@ pub(crate) struct Memory {
 }
 
 impl Server {
-    pub(crate) async fn start(routes: usize) -> Self {
+    /// Over a store with these keys.
+    pub(crate) async fn start(keys: Vec<(String, String)>) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder can be made");
         let data = folder.path().join("data");
         let store = EmbeddedStore::open(&data, EmbeddedOptions::default()).await;
-        super::fill(&store.expect("a fresh store opens"), routes).await;
+        fill(&store.expect("a fresh store opens"), keys).await;
         let mut child = Command::new(std::env::current_exe().expect("we know ourselves"))
             .args([ROLE, "serve", "--log", "error", "--store"])
             .arg(format!("embedded:{}", data.display()))
@@ -87,16 +85,21 @@ impl Server {
         }
     }
 
-    /// When the server had confirmed the write.
-    pub(crate) async fn change_a_route(&self, n: usize, change: usize) -> Instant {
+    /// What the Admin API answers, which must be that all went well.
+    pub(crate) async fn call(&self, method: &str, path: &str, body: String) -> Value {
+        let (status, answer) = self.ask(method, path, body).await;
+        assert!(status.is_success(), "{method} {path}: {status}: {answer}");
+        answer
+    }
+
+    /// What the Admin API answers, whatever it is.
+    pub(crate) async fn ask(&self, method: &str, path: &str, body: String) -> (StatusCode, Value) {
         let request = Request::builder()
-            .method("PUT")
-            .uri(format!("{}/apisix/admin/routes/{n}", self.admin))
+            .method(method)
+            .uri(format!("{}{path}", self.admin))
             .header("x-api-key", KEY)
-            .body(Full::from(route(n, change + 1)))
+            .body(Full::from(body))
             .expect("a request");
-        // The clock runs from before the write, so that nothing of it is left out.
-        let asked = Instant::now();
         let answer = self
             .client
             .request(request)
@@ -109,8 +112,7 @@ impl Server {
             .await
             .expect("a body")
             .to_bytes();
-        assert!(status.is_success(), "{status}: {body:?}");
-        asked
+        (status, serde_json::from_slice(&body).expect("JSON"))
     }
 
     pub(crate) fn memory(&self) -> Memory {
@@ -156,5 +158,22 @@ impl Drop for Server {
         // It may have ended by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// Before the server reads it: faster than through the Admin API, and not what is measured.
+async fn fill(store: &dyn Store, keys: Vec<(String, String)>) {
+    let writes = keys.into_iter().map(|(key, value)| Write::Put {
+        key,
+        value: value.into(),
+        lease: None,
+    });
+    let writes: Vec<Write> = writes.collect();
+    for chunk in writes.chunks(100) {
+        let txn = Txn {
+            guards: Vec::new(),
+            writes: chunk.to_vec(),
+        };
+        store.commit(txn).await.expect("a fresh store takes writes");
     }
 }
