@@ -2,6 +2,7 @@
 //! command line. Each is told in `docs/rollouts.md`. Must not know: how anything is decided.
 
 mod dying;
+mod envoys;
 mod lagging;
 mod modes;
 mod outages;

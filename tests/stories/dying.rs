@@ -98,3 +98,9 @@ async fn a_release_that_kills_its_canary_for_good_goes_back_by_itself() {
 async fn a_release_that_hangs_its_canary_which_nobody_starts_again_goes_back_by_itself() {
     goes_back_by_the_canarys_silence("hang-on=/boom,delay=50ms", &["--watchdog", "1s"]).await;
 }
+
+/// Nobody ends the canary, and nobody notices at the canary: its stream is up, and nothing comes of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_that_hangs_its_canary_for_ever_goes_back_by_itself() {
+    goes_back_by_the_canarys_silence("hang-on=/boom,delay=50ms", &["--watchdog", "0s"]).await;
+}
