@@ -57,6 +57,20 @@ impl Shop {
         policy: &str,
         more: &[&str],
     ) -> Self {
+        let mut shop = Self::direct(servers).await;
+        for at in 0..agents {
+            shop.join(at, more).await;
+        }
+        for agent in &shop.agents {
+            agent.answers("/a", 200, "up").await;
+        }
+        shop.stage(policy).await;
+        shop.all_have("shop@1").await;
+        shop
+    }
+
+    /// In direct mode, with its route, and without nodes.
+    pub(super) async fn direct(servers: usize) -> Self {
         let etcd = Etcd::start(EtcdOptions::default()).await;
         let store = format!("etcd:{}", etcd.endpoint());
         let mut shop = Self {
@@ -72,22 +86,24 @@ impl Shop {
         shop.run("fleet put shop --prefix /shop").await.ends(0);
         shop.all_serve("direct").await;
         shop.put_route(1, "/a", json!({})).await;
-        let file = shop.write("policy.toml", policy);
-        for at in 0..agents {
-            shop.join(at, more).await;
-        }
-        for agent in &shop.agents {
-            agent.answers("/a", 200, "up").await;
-        }
-        let line = format!("fleet put shop --mode staged --policy {file}");
-        shop.run(&line).await.ends(0);
-        shop.all_serve("staged").await;
-        shop.all_have("shop@1").await;
         shop
+    }
+
+    /// Staged from now on, by this policy.
+    pub(super) async fn stage(&self, policy: &str) {
+        let file = self.write("policy.toml", policy);
+        let line = format!("fleet put shop --mode staged --policy {file}");
+        self.run(&line).await.ends(0);
+        self.all_serve("staged").await;
     }
 
     /// One more agent; the first is a canary.
     pub(super) async fn join(&mut self, at: usize, more: &[&str]) {
+        self.join_faulty("", at, more).await;
+    }
+
+    /// The same; something goes wrong in it on purpose, as `agent/src/fault.rs` says.
+    pub(super) async fn join_faulty(&mut self, fault: &str, at: usize, more: &[&str]) {
         let urls: Vec<&str> = self
             .servers
             .iter()
@@ -96,7 +112,7 @@ impl Shop {
         let label = if at == 0 { "canary=yes" } else { "canary=no" };
         let mut options = vec!["--fleet", "shop", "--label", label, "--probation", "1s"];
         options.extend(more);
-        let agent = Agent::start(&format!("n{at}"), &urls, &options).await;
+        let agent = Agent::faulty(fault, &format!("n{at}"), &urls, &options).await;
         self.agents.push(agent);
     }
 
@@ -201,5 +217,13 @@ impl Shop {
             (have == self.agents.len() && given.len() == have).then_some(())
         })
         .await;
+    }
+
+    /// Nobody but the canary was ever given this release.
+    pub(super) fn only_the_canary_had(&self, release: &str) {
+        for agent in &self.agents[1..] {
+            assert!(!agent.log().contains(release), "exposed: {}", agent.log());
+        }
+        println!("exposed at halt: 1 of {}", self.agents.len());
     }
 }

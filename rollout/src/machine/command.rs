@@ -327,16 +327,19 @@ impl Turn {
         let refused = self.not_now("aborted");
         let rollout = self.rollout().ok_or(Refused::NoRollout)?;
         match rollout.phase {
-            Phase::RollingBack { .. } => Err(refused),
+            Phase::RollingBack { .. } => return Err(refused),
             Phase::Pending | Phase::Scheduled => {
+                let aborted = Event::Aborted {
+                    rollout: rollout.id,
+                    author: author.to_owned(),
+                    reason: reason.to_owned(),
+                };
+                self.tell(aborted);
                 self.end(Outcome::Cancelled);
-                Ok(())
             }
-            _ => {
-                self.roll_back(format!("{author}: {reason}"));
-                Ok(())
-            }
+            _ => self.roll_back(format!("{author}: {reason}")),
         }
+        Ok(())
     }
 
     fn hold(&mut self, hold: Hold) -> Result<(), Refused> {

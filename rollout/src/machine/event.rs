@@ -61,6 +61,12 @@ pub enum Event {
         author: String,
         reason: String,
     },
+    /// A person wanted no more of it before anybody was exposed.
+    Aborted {
+        rollout: u64,
+        author: String,
+        reason: String,
+    },
     /// All go back to the base.
     RollingBack { rollout: u64, reason: String },
     /// Nodes reject the base as well.
@@ -131,6 +137,7 @@ impl Event {
             | Self::Halted { rollout, .. }
             | Self::Returned { rollout, .. }
             | Self::RollingBack { rollout, .. }
+            | Self::Aborted { rollout, .. }
             | Self::Stuck { rollout }
             | Self::Ended { rollout, .. } => Some(*rollout),
             Self::Queued { .. }
@@ -166,6 +173,7 @@ impl fmt::Display for Event {
             Self::Returned {
                 from, to, reason, ..
             } => write!(f, "back from release {} to {}: {reason}", from.seq, to.seq),
+            Self::Aborted { author, reason, .. } => write!(f, "aborted by {author}: {reason}"),
             Self::RollingBack { reason, .. } => write!(f, "all nodes go back: {reason}"),
             Self::Stuck { .. } => f.write_str("nodes reject what they go back to"),
             Self::Ended { outcome, .. } => write!(f, "{outcome}"),
