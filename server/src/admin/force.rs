@@ -1,5 +1,5 @@
-//! Owns the operator's last resort: to take the nodes of one server back without asking the store. Must not
-//! know: how nodes are taken back.
+//! Owns the operator's last resort: to take the nodes of one server back without asking the store.
+//! Must not know: how nodes are taken back.
 
 use axum::body::Body;
 use axum::extract::{Path, Request, State};

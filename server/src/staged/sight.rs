@@ -1,5 +1,5 @@
-//! Owns what is seen of each node of a staged fleet: its stream and its reports, put together. Must not
-//! know: what follows from it.
+//! Owns what is seen of each node of a staged fleet: its stream and its reports, put together.
+//! Must not know: what follows from it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
