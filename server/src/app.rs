@@ -18,6 +18,7 @@ use bellwether_xds::nodes::Nodes;
 use bellwether_xds::{self as xds, Discovery, Port};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::time::timeout;
 use tracing::{info, warn};
 
 use crate::admin::{self, AdminState, Keys};
@@ -33,6 +34,9 @@ pub use open::open_store;
 
 /// How long open requests may go on after the server was told to stop.
 const DRAIN: Duration = Duration::from_secs(10);
+
+/// How long a server that starts waits for the definitions of fleets until it takes connections.
+const FIRST_READ: Duration = Duration::from_millis(500);
 
 /// A server whose ports are bound and whose fleets are being read.
 #[derive(Debug)]
@@ -88,6 +92,9 @@ pub async fn bind(args: &ServeArgs, key_of_env: Option<&str>) -> anyhow::Result<
         options: FollowOptions::default(),
         nodes: nodes.clone(),
     });
+    // Nodes that connect at once need not be sent away. A store that is away is waited for later.
+    let mut known = directory.desired.clone();
+    let _ = timeout(FIRST_READ, known.wait_for(Option::is_some)).await;
     let mut registry = prometheus_client::registry::Registry::default();
     let (going_down, goes_down) = watch::channel(false);
     let discovery = Discovery {
@@ -151,7 +158,7 @@ impl Bound {
             admin.await.context("the Admin API's task")??;
             anyhow::Ok(())
         };
-        match tokio::time::timeout(DRAIN, gone).await {
+        match timeout(DRAIN, gone).await {
             Ok(result) => result,
             Err(_) => {
                 warn!(

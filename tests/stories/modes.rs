@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::rig::{POLICY, Shop};
-use crate::harness::programs::{Agent, eventually};
+use crate::harness::programs::{Agent, Server, eventually};
 
 /// It never had anything: the first release of all reaches its nodes by a rollout as well. While one is
 /// under way it can't become direct.
@@ -61,15 +61,7 @@ async fn a_fleet_that_begins_staged_gets_its_first_release_by_a_rollout() {
     let line = format!("rollout start cafe@2 --policy {slow} -m more");
     shop.run(&line).await.ends(0);
     agent.answers("/y", 200, "up").await;
-    eventually("the metrics to tell", || async {
-        let text = server.call("GET", "/metrics", "").await.body;
-        let has = |line: &str| text.contains(line);
-        let tells = has("bellwether_rollout_target_release{fleet=\"cafe\"} 2")
-            && has("bellwether_rollout_phase{fleet=\"cafe\",phase=\"baking\"} 1")
-            && has("bellwether_rollout_nodes{fleet=\"cafe\",are=\"stable\"} 1");
-        tells.then_some(())
-    })
-    .await;
+    metrics_tell(server).await;
     let refused = shop.run("fleet put cafe --mode direct").await.ends(1).err;
     assert!(refused.contains("rollout 2 is under way"), "{refused}");
     shop.run("rollout abort cafe -m back").await.ends(0);
@@ -88,4 +80,16 @@ async fn a_fleet_that_begins_staged_gets_its_first_release_by_a_rollout() {
     })
     .await;
     assert_eq!(agent.get("/y").await.body, "up");
+}
+
+async fn metrics_tell(server: &Server) {
+    eventually("the metrics to tell", || async {
+        let text = server.call("GET", "/metrics", "").await.body;
+        let has = |line: &str| text.contains(line);
+        let tells = has("bellwether_rollout_target_release{fleet=\"cafe\"} 2")
+            && has("bellwether_rollout_phase{fleet=\"cafe\",phase=\"baking\"} 1")
+            && has("bellwether_rollout_nodes{fleet=\"cafe\",are=\"stable\"} 1");
+        tells.then_some(())
+    })
+    .await;
 }

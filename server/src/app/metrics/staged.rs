@@ -1,5 +1,5 @@
-//! Owns the metrics of what staged fleets are served, and of their rollouts as this server sees them. Must
-//! not know: who scrapes them, or what follows from the numbers.
+//! Owns the metrics of what staged fleets are served, and of their rollouts as this server sees them.
+//! Must not know: who scrapes them, or what follows from the numbers.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
