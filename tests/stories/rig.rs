@@ -1,7 +1,5 @@
 //! Owns a fleet in staged mode for the tests: servers, agents, and what is asked of them.
 
-use std::fmt::Write as _;
-
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -227,14 +225,5 @@ impl Shop {
             assert!(!agent.log().contains(release), "exposed: {}", agent.log());
         }
         println!("exposed at halt: 1 of {}", self.agents.len());
-    }
-
-    /// Everything that the servers have said, for a test that fails.
-    pub(super) fn logs(&self) -> String {
-        let mut all = String::new();
-        for (at, server) in self.servers.iter().enumerate() {
-            let _ = write!(all, "--- server {at}\n{}", server.log());
-        }
-        all
     }
 }
