@@ -242,7 +242,7 @@ fn each_node_counts_as_what_became_of_it() {
         let mut census = Census::default();
         let counted = census.count(
             &exposing(),
-            &[seen.clone()],
+            std::slice::from_ref(&seen),
             &Elsewhere::default(),
             Millis(0),
         );
