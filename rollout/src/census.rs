@@ -26,6 +26,13 @@ const SETTLED: Duration = Duration::from_secs(8);
 /// Nodes that are told to other servers as gone. More than these are only counted.
 pub const MAX_DEPARTED: usize = 256;
 
+/// How often a process must have begun anew with the release for it to have failed there. Once or twice is
+/// somebody's work.
+const RESTARTS: u32 = 3;
+
+/// How far apart two beginnings are at least: what is reported of one beginning differs by less.
+const APART: Duration = Duration::from_secs(1);
+
 /// A connected node, as of now.
 #[derive(Clone, Debug)]
 pub struct Sighting {
@@ -41,6 +48,8 @@ pub struct Sighting {
     pub rejected: Option<Digest>,
     /// The release that it went back from by itself, or died of.
     pub failed: Option<Digest>,
+    /// How long its process has lived with what it holds; `None`: it does not say.
+    pub lived: Option<Duration>,
     /// Requests in its last window.
     pub requests: u64,
     /// Of these, those that failed.
@@ -73,6 +82,43 @@ struct Tracked {
     domain: String,
     exposed: bool,
     seen: Millis,
+    /// What it holds, since when, and how often it has begun anew with that.
+    life: Option<Life>,
+}
+
+/// A node's process, and what it lives with.
+#[derive(Clone, Copy, Debug)]
+struct Life {
+    holds: Digest,
+    began: Millis,
+    restarts: u32,
+}
+
+impl Life {
+    /// What is known now, after what was known before.
+    fn of(sighting: &Sighting, before: Option<Self>, now: Millis) -> Option<Self> {
+        let (Some(holds), Some(lived)) = (sighting.holds, sighting.lived) else {
+            return before;
+        };
+        let lived = u64::try_from(lived.as_millis()).unwrap_or(u64::MAX);
+        let began = Millis(now.0.saturating_sub(lived));
+        let restarts = match before.filter(|before| before.holds == holds) {
+            None => 0,
+            Some(before) if began.since(before.began) > APART => before.restarts + 1,
+            // The same life, told a little later.
+            Some(before) => return Some(before),
+        };
+        Some(Self {
+            holds,
+            began,
+            restarts,
+        })
+    }
+
+    /// Whether its process does not stay up with this.
+    fn dies_of(&self, release: Digest) -> bool {
+        self.holds == release && self.restarts >= RESTARTS
+    }
 }
 
 /// The count of one fleet at one server.
@@ -124,12 +170,15 @@ impl Census {
             let domain = rollout.domain(&sighting.node.labels).to_owned();
             if matches!(role, Role::Control | Role::Exposed) {
                 let exposed = role == Role::Exposed;
+                let before = self.nodes.get(&sighting.id).and_then(|known| known.life);
+                let life = Life::of(sighting, before, now);
+                let dies = life.is_some_and(|life| life.dies_of(target));
                 let seen = evidence.domains.entry(domain.clone()).or_default();
                 let counts = match exposed {
                     true => &mut seen.exposed,
                     false => &mut seen.control,
                 };
-                add(counts, sighting, exposed.then_some(target));
+                add(counts, sighting, dies, exposed.then_some(target));
                 if begins {
                     let assigned = self.assigned.entry(domain.clone()).or_default();
                     *(if exposed {
@@ -142,6 +191,7 @@ impl Census {
                     domain,
                     exposed,
                     seen: now,
+                    life,
                 };
                 self.nodes.insert(sighting.id, tracked);
             }
@@ -189,14 +239,14 @@ impl Census {
 }
 
 /// What became of a node that is to have `target`; of others only how they do is counted.
-fn add(counts: &mut Counts, sighting: &Sighting, target: Option<Digest>) {
+fn add(counts: &mut Counts, sighting: &Sighting, dies: bool, target: Option<Digest>) {
     counts.connected += 1;
     counts.requests += sighting.requests;
     counts.errors += sighting.errors;
     let Some(target) = target else {
         return;
     };
-    if sighting.failed == Some(target) {
+    if dies || sighting.failed == Some(target) {
         counts.failed += 1;
     } else if sighting.rejected == Some(target) {
         counts.rejected += 1;

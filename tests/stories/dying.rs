@@ -84,6 +84,13 @@ async fn a_release_that_crashes_its_canary_later_goes_back_by_itself() {
     goes_back_by_the_canarys_word("crash-on=/boom,delay=2s", &policy, &[]).await;
 }
 
+/// It survives its probation, and kills again and again only after that.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_release_that_crashes_its_canary_after_probation_goes_back_by_itself() {
+    let policy = POLICY.replacen("bake = \"1s\"", "bake = \"20s\"", 1);
+    goes_back_by_the_canarys_word("crash-on=/boom,delay=3s", &policy, &[]).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_release_that_hangs_its_canary_goes_back_by_itself() {
     goes_back_by_the_canarys_word("hang-on=/boom,delay=50ms", POLICY, &["--watchdog", "1s"]).await;

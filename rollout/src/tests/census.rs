@@ -2,6 +2,7 @@
 //! servers together miss nobody who is there and everybody who is not.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use proptest::prelude::*;
 
@@ -59,6 +60,7 @@ fn sight(id: &str) -> Sighting {
         stable: true,
         rejected: None,
         failed: None,
+        lived: None,
         requests: 0,
         errors: 0,
     }
@@ -182,6 +184,33 @@ fn who_is_told_as_gone_is_bounded_and_the_missing_are_not() {
     let gone = census.count(&state, &[], &nowhere, seconds(GRACE.as_secs()));
     assert_eq!(gone.departed.len(), MAX_DEPARTED);
     assert_eq!(gone.evidence.exposed().missing, 1_000);
+}
+
+/// It is stable whenever it is up, and up again and again.
+#[test]
+fn a_process_that_does_not_stay_up_has_failed() {
+    let (state, target) = (exposing(), release(2).digest);
+    let mut census = Census::default();
+    let mut at = |now: u64, lived: u64| {
+        let seen = Sighting {
+            holds: Some(target),
+            lived: Some(Duration::from_secs(lived)),
+            ..sight("a")
+        };
+        let counted = census.count(&state, &[seen], &Elsewhere::default(), seconds(now));
+        counted.evidence.exposed()
+    };
+    // Twenty seconds of one life, in which the word of it is late at times.
+    for now in 10..30 {
+        assert_eq!(at(now, now - 10).stable, 1);
+    }
+    // Two deaths may be somebody's work.
+    for (now, lived) in [(31, 0), (33, 2), (34, 0), (36, 2)] {
+        let seen = at(now, lived);
+        assert_eq!((seen.stable, seen.failed), (1, 0), "{now}");
+    }
+    let seen = at(37, 0);
+    assert_eq!((seen.stable, seen.failed), (0, 1));
 }
 
 #[test]

@@ -144,9 +144,18 @@ fn sighting(
         stable,
         rejected: rejected(fleet, streams),
         failed: report.and_then(|report| failed(fleet, report)),
+        lived: reported.and_then(|reported| lived(fleet, reported, holds?, now)),
         requests: window.map_or(0, |window| window.requests),
         errors: window.map_or(0, |window| window.errors),
     }
+}
+
+/// How long a node's process has lived with what it holds, as of now.
+fn lived(fleet: &FleetView, reported: &Reported, holds: Digest, now: Instant) -> Option<Duration> {
+    let report = &reported.report;
+    let told = Duration::from_millis(report.in_force_ms);
+    let since = now.saturating_duration_since(reported.at);
+    (in_force(fleet, report) == Some(holds)).then_some(told + since)
 }
 
 /// The release of which any stream of a node rejects something; of several, the one being tried.
