@@ -159,44 +159,12 @@ impl Census {
             self.exposure = rollout.exposure;
             self.assigned.clear();
         }
-        let target = rollout.start.target.digest;
         for sighting in sightings {
             let role = assign(&sighting.node, state).role();
-            let Some(role) = role.filter(|role| *role != Role::Pinned) else {
+            match role.filter(|role| *role != Role::Pinned) {
+                Some(role) => self.see(rollout, sighting, role, (begins, now), &mut evidence),
                 // It is here, and proves nothing from now on.
-                self.nodes.remove(&sighting.id);
-                continue;
-            };
-            let domain = rollout.domain(&sighting.node.labels).to_owned();
-            if matches!(role, Role::Control | Role::Exposed) {
-                let exposed = role == Role::Exposed;
-                let before = self.nodes.get(&sighting.id).and_then(|known| known.life);
-                let life = Life::of(sighting, before, now);
-                let dies = life.is_some_and(|life| life.dies_of(target));
-                let seen = evidence.domains.entry(domain.clone()).or_default();
-                let counts = match exposed {
-                    true => &mut seen.exposed,
-                    false => &mut seen.control,
-                };
-                add(counts, sighting, dies, exposed.then_some(target));
-                if begins {
-                    let assigned = self.assigned.entry(domain.clone()).or_default();
-                    *(if exposed {
-                        &mut assigned.0
-                    } else {
-                        &mut assigned.1
-                    }) += 1;
-                }
-                let tracked = Tracked {
-                    domain,
-                    exposed,
-                    seen: now,
-                    life,
-                };
-                self.nodes.insert(sighting.id, tracked);
-            }
-            if role == Role::Control {
-                add_base(&mut evidence.base, sighting, rollout);
+                None => drop(self.nodes.remove(&sighting.id)),
             }
         }
         for (domain, (exposed, control)) in &self.assigned {
@@ -212,6 +180,47 @@ impl Census {
             found: found.take(MAX_DEPARTED).collect(),
             evidence,
         }
+    }
+
+    /// Counts one node that is here.
+    fn see(
+        &mut self,
+        rollout: &Rollout,
+        sighting: &Sighting,
+        role: Role,
+        (begins, now): (bool, Millis),
+        evidence: &mut Evidence,
+    ) {
+        if role == Role::Control {
+            add_base(&mut evidence.base, sighting, rollout);
+        }
+        if !matches!(role, Role::Control | Role::Exposed) {
+            return;
+        }
+        let exposed = role == Role::Exposed;
+        let target = rollout.start.target.digest;
+        let domain = rollout.domain(&sighting.node.labels).to_owned();
+        let before = self.nodes.get(&sighting.id).and_then(|known| known.life);
+        let life = Life::of(sighting, before, now);
+        let dies = life.is_some_and(|life| life.dies_of(target));
+        let seen = evidence.domains.entry(domain.clone()).or_default();
+        let assigned = match begins {
+            true => self.assigned.entry(domain.clone()).or_default(),
+            false => &mut (0, 0),
+        };
+        let (counts, assigned) = match exposed {
+            true => (&mut seen.exposed, &mut assigned.0),
+            false => (&mut seen.control, &mut assigned.1),
+        };
+        add(counts, sighting, dies, exposed.then_some(target));
+        *assigned += 1;
+        let tracked = Tracked {
+            domain,
+            exposed,
+            seen: now,
+            life,
+        };
+        self.nodes.insert(sighting.id, tracked);
     }
 
     /// Who is gone. Those that others have found are theirs from now on.

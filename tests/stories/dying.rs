@@ -42,8 +42,8 @@ async fn ends_well(shop: &Shop, canary_said: &str) {
     assert!(again.err.contains("quarantined"), "{}", again.err);
 }
 
-/// The canary is started again whenever it dies, comes to rest with its last good, and says so.
-async fn goes_back_by_the_canarys_word(fault: &str, policy: &str, more: &[&str]) {
+/// The canary is started again whenever it dies, until its word has taken the release back.
+async fn taken_back(fault: &str, policy: &str, more: &[&str]) -> (Shop, Supervised) {
     let mut shop = shop_with(fault, policy, more).await;
     start(&shop).await;
     let mut canary = Supervised::new(shop.agents.remove(0));
@@ -55,6 +55,12 @@ async fn goes_back_by_the_canarys_word(fault: &str, policy: &str, more: &[&str])
         .await;
     assert!(history.contains("1 failed with it"), "{history}");
     assert!(canary.restarts > 0, "{history}");
+    (shop, canary)
+}
+
+/// It comes to rest with its last good.
+async fn goes_back_by_the_canarys_word(fault: &str, policy: &str, more: &[&str]) {
+    let (mut shop, canary) = taken_back(fault, policy, more).await;
     shop.agents.insert(0, canary.agent);
     ends_well(&shop, &canary.logs).await;
     is_stable(&shop.agents[0]).await;
@@ -88,7 +94,11 @@ async fn a_release_that_crashes_its_canary_later_goes_back_by_itself() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_release_that_crashes_its_canary_after_probation_goes_back_by_itself() {
     let policy = POLICY.replacen("bake = \"1s\"", "bake = \"20s\"", 1);
-    goes_back_by_the_canarys_word("crash-on=/boom,delay=3s", &policy, &[]).await;
+    let (mut shop, canary) = taken_back("crash-on=/boom,delay=3s", &policy, &[]).await;
+    assert!(canary.logs.contains("shop@2"), "the canary was exposed");
+    // What it began its last life with is about to end that one, too.
+    shop.agents.insert(0, canary.agent);
+    shop.only_the_canary_had("shop@2");
 }
 
 #[tokio::test(flavor = "multi_thread")]
