@@ -100,6 +100,7 @@ async fn what_can_not_be_a_fleet_is_refused() {
         ),
         ("fleet put a --mode staged", "without --prefix"),
         ("fleet get a", "there is no fleet"),
+        ("fleet delete a", "there is no fleet"),
         ("fleet delete default", "servers are started with it"),
     ] {
         let refused = run(&server, line).await.ends(1);
@@ -142,6 +143,12 @@ async fn a_fleet_that_becomes_staged_changes_nothing_for_its_nodes() {
     server.nodes_in_sync(2).await;
     assert_eq!(late.get("/b").await.status, 404);
 
+    let refused = run(&server, "fleet delete default").await.ends(1);
+    assert!(
+        refused.err.contains("put it in direct mode"),
+        "{}",
+        refused.err
+    );
     run(&server, "fleet put default --mode direct")
         .await
         .ends(0);

@@ -343,6 +343,13 @@ impl Prefix {
     }
 }
 
+/// That of APISIX.
+impl Default for Prefix {
+    fn default() -> Self {
+        Self("/apisix".to_owned())
+    }
+}
+
 impl TryFrom<String> for Prefix {
     type Error = BadPrefix;
 

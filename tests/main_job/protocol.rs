@@ -21,6 +21,11 @@ const CLUSTER: &str = "type.googleapis.com/bellwether.v1.Cluster";
 async fn a_program_follows_routes_by_name_or_all_of_them() {
     let server = Server::embedded(&[]).await;
     server.put("routes/1", route("/a", "127.0.0.1:1")).await;
+    eventually("the route to be in force", || async {
+        let fleet = server.status().await;
+        (fleet["resources"]["Route"] == 1).then_some(())
+    })
+    .await;
     let mut all = Stream::open(&server.xds).await;
     all.follow("all", "", ROUTE).await;
     let first = all.hear().await;

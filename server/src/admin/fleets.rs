@@ -21,7 +21,7 @@ use super::{AdminState, body};
 use crate::adopt::{AdoptError, adopt};
 use crate::fleet::{DEFAULT_FLEET, Fleet};
 use crate::fleets::{Definition, Directory, Mode, PolicyChoice, check_name};
-use crate::keys;
+use crate::keys::{self, Prefix};
 use crate::rollouts::{Line, status};
 use crate::store::{Revision, Write};
 
@@ -122,7 +122,7 @@ pub(crate) async fn put(
         value: Bytes::from(stored.to_string()),
         lease: None,
     };
-    let (found, revision) = write_of(directory, &name, &definition, &precondition, write).await?;
+    let (found, revision) = write_of(directory, &name, &precondition, write).await?;
     let status = match found {
         true => StatusCode::OK,
         false => StatusCode::CREATED,
@@ -170,18 +170,25 @@ pub(crate) async fn delete(
 ) -> Result<Response, Problem> {
     let directory = directory(&state)?;
     let precondition = Precondition::of(request.headers());
-    let fleet = state.fleet(&name)?;
+    let desired = directory.desired.borrow().clone().ok_or_else(not_read)?;
+    let served = state.fleets.borrow().get(&name).cloned();
+    let is_staged = |fleet: &Fleet| fleet.definition.mode == Mode::Staged;
+    if desired.is_fixed(&name) && served.as_ref().is_some_and(is_staged) {
+        return Err(Problem::Refused(format!(
+            "servers are started with fleet {name:?}: without its definition it would be direct, and its draft would go to every node; put it in direct mode if that is meant"
+        )));
+    }
     let key = keys::fleet(&name);
     let write = Write::Delete { key: key.clone() };
-    let definition = &fleet.definition;
-    match write_of(directory, &name, definition, &precondition, write).await? {
+    match write_of(directory, &name, &precondition, write).await? {
         (true, revision) => {
             tracing::info!(%key, %revision, "fleet deleted");
             Ok(answer::json(&json!({ "key": key, "deleted": "1" })))
         }
-        (false, _) => Err(Problem::Refused(format!(
+        (false, _) if served.is_some() => Err(Problem::Refused(format!(
             "fleet {name:?} is not defined in the store: servers are started with it"
         ))),
+        (false, _) => Err(Problem::Unknown(format!("there is no fleet {name:?} here"))),
     }
 }
 
@@ -189,11 +196,12 @@ pub(crate) async fn delete(
 async fn write_of(
     directory: &Directory,
     name: &str,
-    definition: &Definition,
     precondition: &Precondition,
     write: Write,
 ) -> Result<(bool, Revision), Problem> {
-    let at = Fleet::idle(name, definition.clone(), directory.store.clone());
+    // It need not be one that is, or can be, served.
+    let anywhere = Definition::direct(Prefix::default());
+    let at = Fleet::idle(name, anywhere, directory.store.clone());
     let access = Access { fleet: &at };
     let (found, revision) = swap(&access, precondition, &keys::fleet(name), write).await?;
     Ok((found.is_some(), revision))

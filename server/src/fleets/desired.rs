@@ -50,6 +50,12 @@ impl Desired {
         }
     }
 
+    /// Whether servers are started with it, so that it is there without a definition, too.
+    #[must_use]
+    pub fn is_fixed(&self, name: &str) -> bool {
+        self.fixed.contains_key(name)
+    }
+
     /// Takes changes of definitions.
     pub fn apply(&mut self, batch: &Batch) {
         for change in &batch.changes {
